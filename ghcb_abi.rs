@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The Guest-Hypervisor Communication Block (GHCB) protocol of AMD SEV-ES and SEV-SNP.
+//!
+//! A guest whose registers are encrypted asks its hypervisor for help through one page that both
+//! share, or through one MSR when it has no such page yet. This module holds what the two sides
+//! agree on: the layout of the page, the codes and operands of every non-automatic exit (NAE) event,
+//! the MSR protocol, and the replies. It decides nothing: policy belongs to the caller.
+//!
+//! Four rules hold throughout:
+//!
+//! - **One look.** Shared memory is reached through [`page::SharedPage`] alone, one volatile access at a
+//!   time. No reference to it exists. A [`snapshot::Snapshot`] is filled once and never refreshed.
+//! - **Open numbers.** What the other side chooses stays representable: an [`exit_code::ExitCode`] holds
+//!   any `u64`, and a match over it needs a default arm.
+//! - **Total.** Decoding accepts every value; nothing here panics on outside data.
+//! - **`core` only**, without `unsafe` and without allocation.
+//!
+//! All integers in the page and in the MSR are little endian.
+
+#![forbid(unsafe_code)]
+
+mod open;
+
+pub mod ap;
+pub mod apic_ids;
+pub mod bitmap;
+pub mod doorbell;
+pub mod event;
+pub mod exit_code;
+pub mod features;
+pub mod guest;
+pub mod guest_request;
+pub mod ioio;
+pub mod mmio;
+pub mod msr;
+pub mod page;
+pub mod psc;
+pub mod reply;
+pub mod scratch;
+pub mod secure_avic;
+pub mod snapshot;
+pub mod terminate;
+pub mod tio;
+pub mod version;

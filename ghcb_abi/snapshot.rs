@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One look at the page: what a host knows of a request.
+//!
+//! Reading has two phases, and neither reads what the other has read. [`Header::read`] takes what says
+//! which event this is; [`Snapshot::read`] then takes the operands of that event, and of these only the
+//! ones that the guest marked valid. From there on nothing depends on what the guest does to the page.
+//!
+//! ```
+//! # use ghcb_rs::ghcb_abi::page::{BufferRange, Qword, SharedPage};
+//! use ghcb_rs::ghcb_abi::snapshot::{Header, Snapshot};
+//!
+//! fn look(page: &impl SharedPage) -> Snapshot {
+//!     let header = Header::read(page);
+//!     let operands = header.exit_code().operands(header.info1());
+//!     Snapshot::read(header, page, operands)
+//! }
+//! ```
+
+use super::{
+    bitmap::ValidBitmap,
+    exit_code::ExitCode,
+    page::{Field, Qword, SharedPage},
+    version::{Usage, Version},
+};
+
+/// What says which event a request is about. Guest to host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Header {
+    valid: ValidBitmap,
+    exit_code: ExitCode,
+    info1: u64,
+    info2: u64,
+    version: Version,
+    usage: Usage,
+}
+
+impl Header {
+    /// Reads six quad words of the page, each once: the bitmap (two), SW_EXITCODE, both infos, and
+    /// version with usage.
+    ///
+    /// Reads the exit code and the infos also when they are not marked valid, so that a refused request
+    /// can be reported; see [`is_exit`](Self::is_exit).
+    #[inline]
+    pub fn read<P: SharedPage + ?Sized>(page: &P) -> Self {
+        let valid = ValidBitmap::load(page);
+        let exit_code = ExitCode(Field::SwExitCode.load(page));
+        let info1 = Field::SwExitInfo1.load(page);
+        let info2 = Field::SwExitInfo2.load(page);
+        let version_usage = page.load(Qword::VERSION_USAGE);
+        Self {
+            valid,
+            exit_code,
+            info1,
+            info2,
+            version: Version((version_usage >> 16) as u16),
+            usage: Usage((version_usage >> 32) as u32),
+        }
+    }
+
+    /// The valid bitmap as the guest wrote it.
+    #[inline]
+    pub const fn valid(&self) -> ValidBitmap {
+        self.valid
+    }
+
+    /// SW_EXITCODE.
+    #[inline]
+    pub const fn exit_code(&self) -> ExitCode {
+        self.exit_code
+    }
+
+    /// SW_EXITINFO1.
+    #[inline]
+    pub const fn info1(&self) -> u64 {
+        self.info1
+    }
+
+    /// SW_EXITINFO2.
+    #[inline]
+    pub const fn info2(&self) -> u64 {
+        self.info2
+    }
+
+    /// Protocol version that the guest wrote; not checked.
+    #[inline]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Usage.
+    #[inline]
+    pub const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Whether the exit code and both infos are valid.
+    #[inline]
+    pub const fn is_exit(&self) -> bool {
+        self.valid.is_exit()
+    }
+}
+
+/// A request as it was at one moment. Guest to host.
+///
+/// A field that is not valid reads as zero through its own getter, as in KVM, and as `None` through
+/// [`get`](Self::get).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    header: Header,
+    valid: ValidBitmap,
+    rax: u64,
+    rbx: u64,
+    rcx: u64,
+    rdx: u64,
+    rsi: u64,
+    xcr0: u64,
+    xss: u64,
+    scratch: u64,
+    cpl: u8,
+}
+
+impl Snapshot {
+    /// Operands that any event has. A snapshot holds no others.
+    pub const OPERANDS: ValidBitmap = ValidBitmap::of(&[
+        Field::Cpl,
+        Field::Xss,
+        Field::Rax,
+        Field::Rcx,
+        Field::Rdx,
+        Field::Rbx,
+        Field::Rsi,
+        Field::SwScratch,
+        Field::Xcr0,
+    ]);
+
+    /// Reads those of `wanted` that are operands and that `header` says are valid: one access each.
+    /// Everything else is taken from `header` or stays zero.
+    #[inline]
+    pub fn read<P: SharedPage + ?Sized>(header: Header, page: &P, wanted: ValidBitmap) -> Self {
+        let valid = header
+            .valid
+            .intersection(wanted)
+            .intersection(Self::OPERANDS);
+        let load = |field: Field| {
+            if valid.contains(field) {
+                field.load(page)
+            } else {
+                0
+            }
+        };
+        Self {
+            header,
+            valid: valid.union(header.valid.intersection(ValidBitmap::EXIT)),
+            rax: load(Field::Rax),
+            rbx: load(Field::Rbx),
+            rcx: load(Field::Rcx),
+            rdx: load(Field::Rdx),
+            rsi: load(Field::Rsi),
+            xcr0: load(Field::Xcr0),
+            xss: load(Field::Xss),
+            scratch: load(Field::SwScratch),
+            cpl: load(Field::Cpl) as u8,
+        }
+    }
+
+    /// Reads a whole request: the header, then what its event can use.
+    #[inline]
+    pub fn take<P: SharedPage + ?Sized>(page: &P) -> Self {
+        let header = Header::read(page);
+        let wanted = header.exit_code.operands(header.info1);
+        Self::read(header, page, wanted)
+    }
+
+    /// The first phase.
+    #[inline]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// SW_EXITCODE.
+    #[inline]
+    pub const fn exit_code(&self) -> ExitCode {
+        self.header.exit_code
+    }
+
+    /// SW_EXITINFO1.
+    #[inline]
+    pub const fn info1(&self) -> u64 {
+        self.header.info1
+    }
+
+    /// SW_EXITINFO2.
+    #[inline]
+    pub const fn info2(&self) -> u64 {
+        self.header.info2
+    }
+
+    /// Fields that were valid and have been read.
+    #[inline]
+    pub const fn valid(&self) -> ValidBitmap {
+        self.valid
+    }
+
+    /// RAX, zero if not valid.
+    #[inline]
+    pub const fn rax(&self) -> u64 {
+        self.rax
+    }
+
+    /// RBX, zero if not valid.
+    #[inline]
+    pub const fn rbx(&self) -> u64 {
+        self.rbx
+    }
+
+    /// RCX, zero if not valid.
+    #[inline]
+    pub const fn rcx(&self) -> u64 {
+        self.rcx
+    }
+
+    /// RDX, zero if not valid.
+    #[inline]
+    pub const fn rdx(&self) -> u64 {
+        self.rdx
+    }
+
+    /// RSI, zero if not valid.
+    #[inline]
+    pub const fn rsi(&self) -> u64 {
+        self.rsi
+    }
+
+    /// CPL, zero if not valid.
+    #[inline]
+    pub const fn cpl(&self) -> u8 {
+        self.cpl
+    }
+
+    /// XCR0, zero if not valid.
+    #[inline]
+    pub const fn xcr0(&self) -> u64 {
+        self.xcr0
+    }
+
+    /// IA32_XSS, zero if not valid.
+    #[inline]
+    pub const fn xss(&self) -> u64 {
+        self.xss
+    }
+
+    /// SW_SCRATCH, zero if not valid.
+    #[inline]
+    pub const fn scratch(&self) -> u64 {
+        self.scratch
+    }
+
+    /// A field, if it was valid and has been read.
+    #[inline]
+    pub const fn get(&self, field: Field) -> Option<u64> {
+        if !self.valid.contains(field) {
+            return None;
+        }
+        match field {
+            Field::Cpl => Some(self.cpl as u64),
+            Field::Xss => Some(self.xss),
+            Field::Rax => Some(self.rax),
+            Field::Rcx => Some(self.rcx),
+            Field::Rdx => Some(self.rdx),
+            Field::Rbx => Some(self.rbx),
+            Field::Rsi => Some(self.rsi),
+            Field::SwExitCode => Some(self.header.exit_code.0),
+            Field::SwExitInfo1 => Some(self.header.info1),
+            Field::SwExitInfo2 => Some(self.header.info2),
+            Field::SwScratch => Some(self.scratch),
+            Field::Xcr0 => Some(self.xcr0),
+            _ => None,
+        }
+    }
+
+    /// What the event requires and the guest did not mark valid, including XCR0 for CPUID function 0xD.
+    ///
+    /// Expects that all required fields were wanted when the snapshot was read.
+    #[inline]
+    pub const fn missing(&self) -> ValidBitmap {
+        let mut required = self.exit_code().required(self.info1());
+        if self.exit_code().0 == ExitCode::CPUID.0 && self.rax == ExitCode::CPUID_NEEDS_XCR0 {
+            required = required.with(Field::Xcr0);
+        }
+        self.header.valid.missing(required)
+    }
+}
