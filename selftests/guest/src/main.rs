@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The guest that the test programs run.
+//!
+//! The VMM starts each vCPU in 64-bit mode at [`_start`], on the tables of vmm/src/paging.rs, with its mailbox as
+//! argument. The mailbox names the role; what a role does stands in the file of that name.
+
+#![no_std]
+#![no_main]
+
+mod cpu;
+mod flip;
+mod ghcb;
+mod mem;
+mod steps;
+mod trap;
+
+use mailbox::{Mailbox, Role};
+
+/// First instruction of each vCPU.
+///
+/// # Safety
+///
+/// Called by the VMM only, once a vCPU, with the address of its mailbox.
+#[no_mangle]
+unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
+    // SAFETY: The VMM keeps the mailbox mapped as long as the guest runs; all its words are atomics.
+    let mailbox: &'static Mailbox = unsafe { &*mailbox };
+    let vcpu = cpu::Vcpu::new(mailbox);
+    trap::install(&vcpu);
+    match Role::from_word(mailbox.role.load(core::sync::atomic::Ordering::Acquire)) {
+        Some(Role::Steps) => steps::run(&vcpu),
+        Some(Role::Flip) => flip::run(&vcpu),
+        _ => vcpu.terminate(cpu::reason::NO_ROLE),
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    cpu::terminate(cpu::reason::PANIC)
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a test guest and its VMM share in memory.
+//!
+//! Everything here lies in the guest's shared (unencrypted) half. Each word is an atomic, because guest
+//! and VMM run at the same time; the meaning of a word belongs to one side only unless a comment says otherwise.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Size of a page and of a GHCB.
+pub const PAGE: u64 = 4096;
+/// Most vCPUs that one test guest has.
+pub const MAX_VCPUS: u64 = 4;
+
+/// The guest-physical address space, which is also the virtual one except for [`MMIO_GVA`].
+pub mod map {
+    use super::PAGE;
+
+    /// Private half: tables, descriptors, stacks and the guest's image.
+    pub const PRIVATE: u64 = 0;
+    /// Size of the private half.
+    pub const PRIVATE_SIZE: u64 = 2 << 20;
+    /// First of the page-table pages.
+    pub const TABLES: u64 = 0x1000;
+    /// GDT and TSS of vCPU n: one page each.
+    pub const DESCRIPTORS: u64 = 0x8000;
+    /// Stack of vCPU n: [`STACK_SIZE`] each, the upper quarter for exceptions.
+    pub const STACKS: u64 = 0x10000;
+    /// Size of each vCPU's stacks.
+    pub const STACK_SIZE: u64 = 0x10000;
+    /// Where the guest's image is linked; see guest/link.ld.
+    pub const IMAGE: u64 = 0x10_0000;
+    /// A private page that nothing uses: a wrong place for a GHCB.
+    pub const PRIVATE_SPARE: u64 = 0x1f_0000;
+
+    /// Shared half: mailboxes, GHCBs, scratch areas, steps.
+    pub const SHARED: u64 = 2 << 20;
+    /// Mailbox of vCPU n.
+    pub const MAILBOXES: u64 = SHARED;
+    /// GHCB of vCPU n, for what the guest itself needs.
+    pub const GHCBS: u64 = SHARED + 0x1_0000;
+    /// Room for scratch areas outside a GHCB.
+    pub const SCRATCH: u64 = SHARED + 0x2_0000;
+    /// Size of that room.
+    pub const SCRATCH_SIZE: u64 = 0x2_0000;
+    /// Table of checks that the guest made.
+    pub const CHECKS: u64 = SHARED + 0x4_0000;
+    /// How many fit.
+    pub const CHECK_ROOM: u64 = 0x2_0000 / core::mem::size_of::<super::Check>() as u64;
+    /// Table of steps.
+    pub const STEPS: u64 = SHARED + 0x6_0000;
+    /// Pages that steps use as GHCBs.
+    pub const PAGES: u64 = SHARED + 0x10_0000;
+    /// How many there are.
+    pub const PAGE_COUNT: u64 = 1024;
+    /// Size of the shared half.
+    pub const SHARED_SIZE: u64 = 8 << 20;
+
+    /// A guest-physical range without memory: access is MMIO.
+    pub const MMIO: u64 = 0xd000_0000;
+    /// Where the guest sees [`MMIO`].
+    pub const MMIO_GVA: u64 = 0x4000_0000;
+    /// A read-only slot of one page, where a test asks for it.
+    pub const READ_ONLY: u64 = 0xe000_0000;
+    /// Far beyond any memory, yet a legal physical address.
+    pub const NOWHERE: u64 = 0x1_0000_0000;
+
+    /// Address of the `n`th GHCB page for steps.
+    pub const fn page(n: u64) -> u64 {
+        PAGES + n * PAGE
+    }
+}
+
+/// What a vCPU is to do after its start.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Take the steps of the table, one VMGEXIT each.
+    Steps = 1,
+    /// Raise each event through the protocol's guest side and check the answers.
+    Events = 2,
+    /// Execute real instructions and emulate them in a #VC handler.
+    Instructions = 3,
+    /// Change words of memory without pause, until told to stop.
+    Flip = 4,
+    /// Hold for a SIPI, and answer what it brought.
+    Hold = 5,
+}
+
+impl Role {
+    /// The role that a mailbox word stands for.
+    pub fn from_word(word: u64) -> Option<Self> {
+        [
+            Self::Steps,
+            Self::Events,
+            Self::Instructions,
+            Self::Flip,
+            Self::Hold,
+        ]
+        .into_iter()
+        .find(|role| *role as u64 == word)
+    }
+}
+
+/// One vCPU's mailbox: a page of words.
+#[repr(C)]
+pub struct Mailbox {
+    /// [`Role`] of the vCPU.
+    pub role: AtomicU64,
+    /// Index of the vCPU.
+    pub vcpu: AtomicU64,
+    /// How the guest gives the vCPU back to its VMM: see [`doorbell`].
+    pub doorbell: AtomicU64,
+    /// How many steps the table holds.
+    pub step_count: AtomicU64,
+    /// The step that runs now.
+    pub step: AtomicU64,
+    /// How many checks the guest recorded.
+    pub check_count: AtomicU64,
+    /// Argument of the role.
+    pub argument: AtomicU64,
+    /// Set by either side to end a role that runs without end.
+    pub stop: AtomicU64,
+    /// Exceptions taken since the start.
+    pub exceptions: AtomicU64,
+    /// Vector of the last exception, with [`TAKEN`].
+    pub vector: AtomicU64,
+    /// Its error code.
+    pub error: AtomicU64,
+    /// Where it happened.
+    pub rip: AtomicU64,
+    /// Progress of the role, by its own measure.
+    pub progress: AtomicU64,
+    /// #VC exceptions by kind; see the guest's handler.
+    pub vc: [AtomicU64; 8],
+    /// Words that a flipping vCPU writes.
+    pub flips: [Flip; 8],
+}
+
+/// Marks that an exception was taken, beside its vector.
+pub const TAKEN: u64 = 1 << 63;
+
+/// Ways to give the vCPU back.
+pub mod doorbell {
+    /// HLT: an automatic exit, leaves KVM where no interrupt controller is emulated.
+    pub const HLT: u64 = 0;
+    /// OUT to [`PORT`] through the vCPU's own GHCB.
+    pub const PORT_IO: u64 = 1;
+    /// The port for it.
+    pub const PORT: u16 = 0xd0;
+}
+
+/// One word that a flipping vCPU alternates between two values.
+#[repr(C)]
+pub struct Flip {
+    /// Address; zero for none.
+    pub address: AtomicU64,
+    /// Width in bytes: 1, 2, 4 or 8.
+    pub width: AtomicU64,
+    /// One value.
+    pub even: AtomicU64,
+    /// The other value.
+    pub odd: AtomicU64,
+}
+
+/// One VMGEXIT to execute, and what came back.
+#[repr(C)]
+pub struct Step {
+    /// Value for the GHCB MSR.
+    pub msr: AtomicU64,
+    /// See [`step`].
+    pub flags: AtomicU64,
+    /// The GHCB MSR after the VMGEXIT.
+    pub msr_after: AtomicU64,
+    /// Vector of an exception that the VMGEXIT brought, with [`TAKEN`].
+    pub vector: AtomicU64,
+    /// Its error code.
+    pub error: AtomicU64,
+    /// One once the guest went on after the VMGEXIT.
+    pub done: AtomicU64,
+    /// Not used.
+    pub spare: [AtomicU64; 2],
+}
+
+/// Flags of a [`Step`].
+pub mod step {
+    /// Leave the GHCB MSR as it is.
+    pub const KEEP_MSR: u64 = 1 << 0;
+    /// Execute VMGEXIT in ring 3.
+    pub const RING3: u64 = 1 << 1;
+}
+
+/// Longest name of a check.
+pub const NAME: usize = 72;
+
+/// One check that the guest made.
+#[repr(C)]
+pub struct Check {
+    /// What the guest found.
+    pub got: AtomicU64,
+    /// What the rule asks for.
+    pub want: AtomicU64,
+    /// Nonzero if both agree.
+    pub pass: AtomicU64,
+    /// The name, UTF-8, ended by a zero byte unless it fills the room.
+    pub name: [AtomicU64; NAME / 8],
+}
+
+impl Check {
+    /// Record a check under `name`.
+    pub fn record(&self, name: &str, pass: bool, got: u64, want: u64) {
+        self.got.store(got, Ordering::Relaxed);
+        self.want.store(want, Ordering::Relaxed);
+        self.pass.store(u64::from(pass), Ordering::Relaxed);
+        let mut bytes = name.bytes();
+        for word in &self.name {
+            let mut value = [0u8; 8];
+            for byte in &mut value {
+                *byte = bytes.next().unwrap_or(0);
+            }
+            word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+        }
+    }
+}
+
+const _: () = assert!(core::mem::size_of::<Mailbox>() <= PAGE as usize);
+const _: () = assert!(core::mem::size_of::<Step>() == 64);

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A VMM for SEV-ES test guests, and what the test programs share.
+
+pub mod check;
+pub mod exit;
+pub mod handler;
+pub mod host;
+pub mod image;
+pub mod ktap;
+pub mod page;
+pub mod paging;
+pub mod request;
+pub mod sev;
+pub mod steps;
+pub mod vm;
+pub mod watchdog;

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+//! An SEV-ES guest of this suite: memory, vCPUs, launch, run.
+
+use crate::exit::{answer, Exit};
+use crate::{image, paging, sev};
+use anyhow::{ensure, Context, Result};
+use kvm_bindings::{
+    kvm_cpuid_entry2, kvm_mp_state, kvm_userspace_memory_region, CpuId, KVM_MAX_CPUID_ENTRIES,
+    KVM_MEM_READONLY,
+};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use mailbox::{doorbell, map, Mailbox, Role, PAGE};
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
+
+/// First of the CPUID leaves that this VMM adds, to know answers for certain.
+pub const CPUID_OWN: u32 = 0x4000_1000;
+
+/// What a VM is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Number of vCPUs.
+    pub vcpus: u64,
+    /// GHCB protocol version to offer; zero leaves the choice to KVM.
+    pub ghcb_version: u16,
+    /// Whether KVM emulates the interrupt controllers.
+    pub irqchip: bool,
+    /// Whether [`map::READ_ONLY`] is a read-only slot.
+    pub read_only_slot: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vcpus: 1,
+            ghcb_version: 0,
+            irqchip: false,
+            read_only_slot: false,
+        }
+    }
+}
+
+/// A launched guest. Dropping it frees everything in the kernel.
+pub struct Vm {
+    vcpus: Vec<Vcpu>,
+    memory: GuestMemoryMmap,
+    cpuid: CpuId,
+    config: Config,
+    // Last, because memory and vCPUs belong to it.
+    _vm: VmFd,
+}
+
+/// One vCPU of a [`Vm`].
+pub struct Vcpu {
+    fd: VcpuFd,
+}
+
+impl Vm {
+    /// Create and launch a guest whose vCPUs have `roles`.
+    pub fn launch(config: Config, roles: &[Role]) -> Result<Self> {
+        ensure!(
+            roles.len() as u64 == config.vcpus && config.vcpus <= mailbox::MAX_VCPUS,
+            "one role for each vCPU"
+        );
+        let kvm = Kvm::new().context("open /dev/kvm")?;
+        let c_bit = sev::c_bit(&kvm)?;
+        let vm = kvm
+            .create_vm_with_type(sev::VM_TYPE)
+            .context("KVM_CREATE_VM of type SEV-ES")?;
+        let launch = sev::Launch::init(&vm, config.ghcb_version)?;
+        if config.irqchip {
+            vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
+        }
+        let memory = memory(&config)?;
+        attach(&vm, &memory)?;
+        let loaded = image::load(&memory)?;
+        paging::write_tables(&memory, c_bit)?;
+        let cpuid = cpuid(&kvm)?;
+        let mut vcpus = Vec::new();
+        for (index, role) in (0..).zip(roles) {
+            paging::write_descriptors(&memory, index)?;
+            let vcpu = Vcpu::new(&vm, index, &cpuid, c_bit, loaded.entry)?;
+            vcpus.push(vcpu);
+            let vm = Mail {
+                memory: &memory,
+                vcpu: index,
+            };
+            vm.set(offset_of!(Mailbox, role), *role as u64);
+            vm.set(offset_of!(Mailbox, vcpu), index);
+            vm.set(
+                offset_of!(Mailbox, doorbell),
+                if config.irqchip {
+                    doorbell::PORT_IO
+                } else {
+                    doorbell::HLT
+                },
+            );
+        }
+        let stacks = map::STACKS + config.vcpus * map::STACK_SIZE;
+        launch.finish(&memory, &[map::TABLES..stacks, map::IMAGE..loaded.end])?;
+        Ok(Self {
+            vcpus,
+            memory,
+            cpuid,
+            config,
+            _vm: vm,
+        })
+    }
+
+    /// What the VM was asked to be like.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
+    /// The VM itself.
+    pub fn fd(&self) -> &VmFd {
+        &self._vm
+    }
+
+    /// The CPUID entries of the guest.
+    pub fn cpuid(&self) -> &[kvm_cpuid_entry2] {
+        self.cpuid.as_slice()
+    }
+
+    /// Mailbox of `vcpu`.
+    pub fn mail(&self, vcpu: u64) -> Mail<'_> {
+        Mail {
+            memory: &self.memory,
+            vcpu,
+        }
+    }
+
+    /// One vCPU, and the memory beside it.
+    pub fn vcpu(&mut self, index: usize) -> &mut Vcpu {
+        &mut self.vcpus[index]
+    }
+
+    /// All vCPUs and the memory, for threads of their own.
+    pub fn split(&mut self) -> (&mut [Vcpu], &GuestMemoryMmap) {
+        (&mut self.vcpus, &self.memory)
+    }
+}
+
+impl Vcpu {
+    fn new(vm: &VmFd, index: u64, cpuid: &CpuId, c_bit: u64, entry: u64) -> Result<Self> {
+        let fd = vm.create_vcpu(index).context("KVM_CREATE_VCPU")?;
+        fd.set_cpuid2(cpuid).context("KVM_SET_CPUID2")?;
+        let mut sregs = fd.get_sregs().context("KVM_GET_SREGS")?;
+        paging::special_registers(&mut sregs, index, c_bit);
+        fd.set_sregs(&sregs).context("KVM_SET_SREGS")?;
+        fd.set_regs(&paging::registers(entry, index))
+            .context("KVM_SET_REGS")?;
+        Ok(Self { fd })
+    }
+
+    /// Enter the guest once; reads by the guest are answered when it is entered again.
+    pub fn run(&mut self) -> Exit {
+        if let Err(error) = self.fd.run().map(drop) {
+            // Unknown reasons are not errors here; kvm-ioctls reports them all in its enum.
+            return match error.errno() {
+                libc::EINTR => Exit::Interrupted,
+                errno => Exit::Errno(errno),
+            };
+        }
+        let run = self.fd.get_kvm_run();
+        // SAFETY: `run` comes from the mapping that KVM_RUN just wrote, which lives as long as `fd`.
+        unsafe {
+            let exit = Exit::copy_from(run);
+            answer(run);
+            exit
+        }
+    }
+
+    /// Set or clear `immediate_exit`: KVM_RUN completes what is pending and returns.
+    pub fn set_immediate_exit(&mut self, on: bool) {
+        self.fd.set_kvm_immediate_exit(u8::from(on));
+    }
+
+    /// Let the vCPU run although KVM waits for a SIPI.
+    pub fn set_runnable(&self) -> Result<()> {
+        self.fd
+            .set_mp_state(kvm_mp_state { mp_state: 0 })
+            .context("KVM_SET_MP_STATE")
+    }
+
+    /// Queue an NMI.
+    pub fn nmi(&self) -> Result<()> {
+        self.fd.nmi().context("KVM_NMI")
+    }
+
+    /// The vCPU's own descriptor.
+    pub fn fd(&self) -> &VcpuFd {
+        &self.fd
+    }
+}
+
+/// The VMM's view of one mailbox.
+#[derive(Clone, Copy)]
+pub struct Mail<'a> {
+    memory: &'a GuestMemoryMmap,
+    vcpu: u64,
+}
+
+impl<'a> Mail<'a> {
+    /// The mailbox of `vcpu` in `memory`.
+    pub fn new(memory: &'a GuestMemoryMmap, vcpu: u64) -> Self {
+        Self { memory, vcpu }
+    }
+
+    /// Read the word at `offset` of the mailbox.
+    pub fn get(&self, offset: usize) -> u64 {
+        word(
+            self.memory,
+            map::MAILBOXES + self.vcpu * PAGE + offset as u64,
+        )
+    }
+
+    /// Write the word at `offset` of the mailbox.
+    pub fn set(&self, offset: usize, value: u64) {
+        set_word(
+            self.memory,
+            map::MAILBOXES + self.vcpu * PAGE + offset as u64,
+            value,
+        );
+    }
+}
+
+/// The word at `gpa`, zero where there is no memory.
+pub fn word(memory: &GuestMemoryMmap, gpa: u64) -> u64 {
+    memory
+        .load(GuestAddress(gpa), Ordering::Acquire)
+        .unwrap_or(0)
+}
+
+/// Set the word at `gpa`.
+pub fn set_word(memory: &GuestMemoryMmap, gpa: u64, value: u64) {
+    // The addresses are the suite's own; a wrong one shows as a failed test.
+    let _ = memory.store(value, GuestAddress(gpa), Ordering::Release);
+}
+
+fn memory(config: &Config) -> Result<GuestMemoryMmap> {
+    let size = usize::try_from(map::SHARED + map::SHARED_SIZE)?;
+    let mut ranges = vec![(GuestAddress(map::PRIVATE), size)];
+    if config.read_only_slot {
+        ranges.push((GuestAddress(map::READ_ONLY), PAGE as usize));
+    }
+    GuestMemoryMmap::from_ranges(&ranges).context("guest memory")
+}
+
+fn attach(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<()> {
+    use vm_memory::GuestMemoryRegion;
+    for (slot, region) in (0..).zip(memory.iter()) {
+        let start = region.start_addr();
+        let read_only = start.0 == map::READ_ONLY;
+        let slot = kvm_userspace_memory_region {
+            slot,
+            guest_phys_addr: start.0,
+            memory_size: region.len(),
+            userspace_addr: memory.get_host_address(start)? as u64,
+            flags: if read_only { KVM_MEM_READONLY } else { 0 },
+        };
+        // SAFETY: The memory outlives the VM: both are fields of `Vm`, and slots do not overlap.
+        unsafe { vm.set_user_memory_region(slot) }.context("KVM_SET_USER_MEMORY_REGION")?;
+    }
+    Ok(())
+}
+
+/// What KVM supports, and leaves of our own whose answers are known for certain.
+fn cpuid(kvm: &Kvm) -> Result<CpuId> {
+    let supported = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .context("KVM_GET_SUPPORTED_CPUID")?;
+    let mut entries: Vec<_> = supported.as_slice().to_vec();
+    for leaf in 0..4 {
+        let function = CPUID_OWN + leaf;
+        entries.push(kvm_cpuid_entry2 {
+            function,
+            eax: if leaf == 0 {
+                CPUID_OWN + 3
+            } else {
+                own_register(function, 0)
+            },
+            ebx: own_register(function, 1),
+            ecx: own_register(function, 2),
+            edx: own_register(function, 3),
+            ..Default::default()
+        });
+    }
+    CpuId::from_entries(&entries).context("CPUID entries")
+}
+
+/// Value of register `index` (eax, ebx, ecx, edx) of a leaf of our own.
+pub fn own_register(function: u32, index: u32) -> u32 {
+    (function ^ 0x9e37_79b9u32.wrapping_mul(index + 1)).rotate_left(index * 7)
+}
