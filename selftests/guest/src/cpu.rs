@@ -4,7 +4,7 @@
 use crate::ghcb::OwnPage;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
-use mailbox::{doorbell, map, Mailbox, PAGE};
+use mailbox::{doorbell, map, Check, Mailbox, PAGE};
 
 /// Reason codes that this guest terminates with, in [`REASON_SET`].
 pub mod reason {
@@ -18,6 +18,12 @@ pub mod reason {
     pub const UNEXPECTED_VC: u64 = 4;
     /// A doorbell was not answered as asked.
     pub const DOORBELL: u64 = 5;
+    /// No room for another check.
+    pub const ROOM: u64 = 6;
+    /// The hypervisor refused an event that the #VC handler needs.
+    pub const REFUSED: u64 = 7;
+    /// All went well.
+    pub const DONE: u64 = 0x42;
 }
 
 /// Reason set of this guest's own codes.
@@ -65,9 +71,21 @@ impl Vcpu {
         if self.mailbox.doorbell.load(Ordering::Acquire) == doorbell::HLT {
             // SAFETY: Nothing to disturb; the VMM enters again behind the instruction.
             unsafe { asm!("hlt", options(nomem, nostack)) };
-        } else if !self.ghcb().out_byte(doorbell::PORT, 0) {
+        } else if self.ghcb().out_byte(doorbell::PORT, 0).is_err() {
             self.terminate(reason::DOORBELL);
         }
+    }
+
+    /// Record the check `name`: `got` must be `want`.
+    pub fn same(&self, name: &str, got: u64, want: u64) {
+        let index = self.mailbox.check_count.load(Ordering::Relaxed);
+        if index >= map::CHECK_ROOM {
+            self.terminate(reason::ROOM);
+        }
+        let address = map::CHECKS + index * size_of::<Check>() as u64;
+        // SAFETY: The table is mapped, has room for the entry, and holds atomics only.
+        unsafe { &*(address as *const Check) }.record(name, got == want, got, want);
+        self.mailbox.check_count.store(index + 1, Ordering::Release);
     }
 
     /// End the guest.
@@ -82,6 +100,17 @@ pub fn terminate(code: u64) -> ! {
         write_ghcb_msr(TERMINATE | REASON_SET << 12 | (code & 0xff) << 16);
         vmgexit();
     }
+}
+
+/// Value of XCR0.
+pub fn xcr0() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: The VMM set CR4.OSXSAVE.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high,
+            options(nomem, nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Write the GHCB MSR; never intercepted.

@@ -2,22 +2,17 @@
 //! The guest's own GHCB: a shared page, and requests through it.
 
 use crate::cpu;
-use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
-use ghcb_rs::ghcb_abi::page::{BufferRange, Field, Qword, SharedPage};
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::guest::{self, Exit, OperandSize, Refusal, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
+use ghcb_rs::ghcb_abi::page::{BufferRange, Qword, SharedPage};
+use ghcb_rs::ghcb_abi::version::Version;
 
 /// A GHCB page of this guest, mapped shared at its physical address.
 #[derive(Clone, Copy)]
 pub struct OwnPage {
     address: u64,
 }
-
-/// SVM's information word for OUT of one byte: port, and the bits of operand and address size.
-const IOIO: u64 = 0x7b;
-const IOIO_SIZE8: u64 = 1 << 4;
-const IOIO_ADDRESS64: u64 = 1 << 9;
-
-/// Protocol version that the guest writes.
-const VERSION: u64 = 2;
 
 impl OwnPage {
     /// The page at `address`, virtual and physical.
@@ -30,35 +25,27 @@ impl OwnPage {
         self.address
     }
 
-    /// Clear the fields in front of the shared buffer, and write version and usage.
-    pub fn clear(&self) {
-        for word in Qword::all().take_while(|word| word.offset() < 0x408) {
-            self.store(word, 0);
-        }
-        self.store(Qword::VERSION_USAGE, VERSION << 16);
-    }
-
-    /// Write `value` and mark it valid.
-    pub fn set(&self, field: Field, value: u64) {
-        field.store(self, value);
-        ValidBitmap::load(self).with(field).store(self);
-    }
-
-    /// Raise the event and wait for the answer.
-    pub fn exit(&self, code: u64, info1: u64, info2: u64) {
-        self.set(Field::SwExitCode, code);
-        self.set(Field::SwExitInfo1, info1);
-        self.set(Field::SwExitInfo2, info2);
+    /// Have the hypervisor look at the page.
+    pub fn vmgexit(&self) {
         cpu::write_ghcb_msr(self.gpa());
         cpu::vmgexit();
     }
 
-    /// OUT of one byte; false if the hypervisor refused.
-    pub fn out_byte(&self, port: u16, value: u8) -> bool {
-        self.clear();
-        self.set(Field::Rax, u64::from(value));
-        self.exit(IOIO, u64::from(port) << 16 | IOIO_SIZE8 | IOIO_ADDRESS64, 0);
-        Field::SwExitInfo1.load(self) as u32 == 0
+    /// OUT of one byte.
+    pub fn out_byte(&self, port: u16, value: u8) -> Result<u64, Refusal> {
+        let mut registers = Registers {
+            rax: u64::from(value),
+            ..Registers::default()
+        };
+        let exit = Exit {
+            code: ExitCode::IOIO,
+            info1: IoInfo::new(port, IoSize::Byte, false).0,
+            info2: 0,
+        };
+        let rax = Sync::NONE.sized(Register::A, OperandSize::Byte);
+        guest::copy_out(self, Version::V2, &registers, &exit, &rax);
+        self.vmgexit();
+        guest::copy_in(self, &mut registers, &Sync::NONE)
     }
 
     fn at(&self, offset: usize) -> *mut u8 {

@@ -8,11 +8,14 @@
 #![no_main]
 
 mod cpu;
+mod events;
 mod flip;
 mod ghcb;
+mod instructions;
 mod mem;
 mod steps;
 mod trap;
+mod vc;
 
 use mailbox::{Mailbox, Role};
 
@@ -29,6 +32,8 @@ unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
     trap::install(&vcpu);
     match Role::from_word(mailbox.role.load(core::sync::atomic::Ordering::Acquire)) {
         Some(Role::Steps) => steps::run(&vcpu),
+        Some(Role::Events) => events::run(&vcpu),
+        Some(Role::Instructions) => instructions::run(&vcpu),
         Some(Role::Flip) => flip::run(&vcpu),
         _ => vcpu.terminate(cpu::reason::NO_ROLE),
     }

@@ -2,6 +2,7 @@
 //! Exceptions: the IDT, the way into Rust and back, and ring 3.
 
 use crate::cpu::{self, reason, Vcpu};
+use crate::vc;
 use core::arch::{asm, global_asm};
 use core::ptr::addr_of_mut;
 use core::sync::atomic::Ordering;
@@ -44,8 +45,10 @@ const USER_DATA: u64 = 0x20 | 3;
 const USER_CODE: u64 = 0x18 | 3;
 const GATE: u64 = 0x8e << 40;
 const GATE_USER: u64 = 0xee << 40;
-/// All gates use the first IST stack: the compiler's code below the stack pointer stays untouched.
+/// Each gate has a stack of its own: what the compiler keeps below the stack pointer stays untouched.
 const IST1: u64 = 1 << 32;
+/// The stack of #VC, into whose handler the hypervisor may inject another exception.
+const IST2: u64 = 2 << 32;
 const GATES: usize = RETURN + 1;
 /// Size of each entry of `trap_entries`.
 const ENTRY_SIZE: u64 = 16;
@@ -64,7 +67,7 @@ extern "C" {
 pub fn install(vcpu: &Vcpu) {
     let gate = |handler: u64, kind: u64| {
         [
-            handler & 0xffff | KERNEL_CODE << 16 | IST1 | kind | (handler >> 16 & 0xffff) << 48,
+            handler & 0xffff | KERNEL_CODE << 16 | kind | (handler >> 16 & 0xffff) << 48,
             handler >> 32,
         ]
     };
@@ -74,10 +77,11 @@ pub fn install(vcpu: &Vcpu) {
         let table = &mut *entries;
         let first = core::ptr::addr_of!(trap_entries) as u64;
         for (vector, slot) in (0..32).zip(table.iter_mut()) {
-            *slot = gate(first + vector * ENTRY_SIZE, GATE);
+            let stack = if vector == VC { IST2 } else { IST1 };
+            *slot = gate(first + vector * ENTRY_SIZE, GATE | stack);
         }
         if let Some(slot) = table.last_mut() {
-            *slot = gate(ring3_return as *const () as u64, GATE_USER);
+            *slot = gate(ring3_return as *const () as u64, GATE_USER | IST1);
         }
         let descriptor: [u16; 5] = {
             let base = entries as u64;
@@ -105,7 +109,7 @@ extern "C" fn trap(frame: &mut Frame) {
     let vcpu = Vcpu::current();
     let mail = vcpu.mailbox;
     if frame.vector == VC {
-        cpu::terminate(reason::UNEXPECTED_VC);
+        return vc::handle(&vcpu, frame);
     }
     let before = mail.rip.load(Ordering::Relaxed);
     let first = mail.vector.load(Ordering::Relaxed) == 0;

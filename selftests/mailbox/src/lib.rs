@@ -133,8 +133,8 @@ pub struct Mailbox {
     pub rip: AtomicU64,
     /// Progress of the role, by its own measure.
     pub progress: AtomicU64,
-    /// #VC exceptions by kind; see the guest's handler.
-    pub vc: [AtomicU64; 8],
+    /// #VC exceptions taken.
+    pub vc: AtomicU64,
     /// Words that a flipping vCPU writes.
     pub flips: [Flip; 8],
 }
@@ -227,3 +227,46 @@ impl Check {
 
 const _: () = assert!(core::mem::size_of::<Mailbox>() <= PAGE as usize);
 const _: () = assert!(core::mem::size_of::<Step>() == 64);
+
+/// What the VMM's devices and CPUID leaves answer: known to both sides, so that each can check the other.
+pub mod device {
+    /// First of four CPUID leaves that the VMM adds.
+    pub const CPUID_OWN: u32 = 0x4000_1000;
+
+    /// Value of register `index` (eax, ebx, ecx, edx) of one of those leaves.
+    pub const fn cpuid(function: u32, index: u32) -> u32 {
+        if function == CPUID_OWN && index == 0 {
+            return CPUID_OWN + 3;
+        }
+        (function ^ 0x9e37_79b9u32.wrapping_mul(index + 1)).rotate_left(index * 7)
+    }
+
+    /// Byte `offset` of what an IN from `port` brings.
+    pub const fn port_byte(port: u16, offset: usize) -> u8 {
+        let [low, high] = port.to_le_bytes();
+        (offset as u8).wrapping_mul(29) ^ low.wrapping_mul(3) ^ high ^ 0x5a
+    }
+
+    /// The byte at `gpa` that an MMIO read brings.
+    pub const fn mmio_byte(gpa: u64) -> u8 {
+        (gpa as u8).wrapping_mul(31) ^ 0xc3
+    }
+
+    /// What an IN of `size` bytes from `port` brings.
+    pub fn port_value(port: u16, size: usize) -> u64 {
+        value(size, |offset| port_byte(port, offset))
+    }
+
+    /// What an MMIO read of `size` bytes at `gpa` brings.
+    pub fn mmio_value(gpa: u64, size: usize) -> u64 {
+        value(size, |offset| mmio_byte(gpa.wrapping_add(offset as u64)))
+    }
+
+    fn value(size: usize, byte: impl Fn(usize) -> u8) -> u64 {
+        let mut bytes = [0; 8];
+        for (offset, place) in bytes.iter_mut().enumerate().take(size) {
+            *place = byte(offset);
+        }
+        u64::from_le_bytes(bytes)
+    }
+}

@@ -6,6 +6,7 @@ use kvm_bindings::{
     KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO,
     KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
 };
+use mailbox::device;
 
 /// `KVM_SYSTEM_EVENT_SEV_TERM`: the guest asked for its end.
 pub const SYSTEM_EVENT_SEV_TERM: u32 = 6;
@@ -179,7 +180,7 @@ pub unsafe fn answer(run: &mut kvm_run) {
             };
             if u32::from(io.direction) != KVM_EXIT_IO_OUT {
                 for (offset, byte) in data.iter_mut().enumerate() {
-                    *byte = port_byte(io.port, offset);
+                    *byte = device::port_byte(io.port, offset);
                 }
             }
         }
@@ -189,21 +190,10 @@ pub unsafe fn answer(run: &mut kvm_run) {
             if mmio.is_write == 0 {
                 let gpa = mmio.phys_addr;
                 for (offset, byte) in mmio.data.iter_mut().enumerate() {
-                    *byte = mmio_byte(gpa.wrapping_add(offset as u64));
+                    *byte = device::mmio_byte(gpa.wrapping_add(offset as u64));
                 }
             }
         }
         _ => {}
     }
-}
-
-/// Byte `offset` of what an IN from `port` brings.
-pub fn port_byte(port: u16, offset: usize) -> u8 {
-    let [low, high] = port.to_le_bytes();
-    (offset as u8).wrapping_mul(29) ^ low.wrapping_mul(3) ^ high ^ 0x5a
-}
-
-/// The byte at `gpa` that an MMIO read brings.
-pub fn mmio_byte(gpa: u64) -> u8 {
-    (gpa as u8).wrapping_mul(31) ^ 0xc3
 }

@@ -2,6 +2,7 @@
 //! A VMM for SEV-ES test guests, and what the test programs share.
 
 pub mod check;
+pub mod checks;
 pub mod exit;
 pub mod handler;
 pub mod host;

@@ -53,6 +53,7 @@ const TSS_SIZE: u64 = 0x68;
 const TSS_OFFSET: u64 = 0x100;
 const TSS_RSP0: u64 = 4;
 const TSS_IST1: u64 = 36;
+const TSS_IST2: u64 = 44;
 const TSS_IO_MAP: u64 = 102;
 
 /// Write the page tables: identity, private below and shared above [`map::SHARED`], and a window to MMIO.
@@ -87,6 +88,8 @@ pub fn write_descriptors(memory: &GuestMemoryMmap, vcpu: u64) -> Result<()> {
     let top = exception_stack(vcpu);
     memory.write_obj(top, GuestAddress(tss + TSS_RSP0))?;
     memory.write_obj(top, GuestAddress(tss + TSS_IST1))?;
+    // #VC has a stack of its own: the hypervisor may inject an exception into its handler.
+    memory.write_obj(top - map::STACK_SIZE / 8, GuestAddress(tss + TSS_IST2))?;
     memory.write_obj(TSS_SIZE as u16, GuestAddress(tss + TSS_IO_MAP))?;
     Ok(())
 }

@@ -9,13 +9,10 @@ use kvm_bindings::{
     KVM_MEM_READONLY,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use mailbox::{doorbell, map, Mailbox, Role, PAGE};
+use mailbox::{device, doorbell, map, Mailbox, Role, PAGE};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
-
-/// First of the CPUID leaves that this VMM adds, to know answers for certain.
-pub const CPUID_OWN: u32 = 0x4000_1000;
 
 /// What a VM is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -278,24 +275,15 @@ fn cpuid(kvm: &Kvm) -> Result<CpuId> {
         .context("KVM_GET_SUPPORTED_CPUID")?;
     let mut entries: Vec<_> = supported.as_slice().to_vec();
     for leaf in 0..4 {
-        let function = CPUID_OWN + leaf;
+        let function = device::CPUID_OWN + leaf;
         entries.push(kvm_cpuid_entry2 {
             function,
-            eax: if leaf == 0 {
-                CPUID_OWN + 3
-            } else {
-                own_register(function, 0)
-            },
-            ebx: own_register(function, 1),
-            ecx: own_register(function, 2),
-            edx: own_register(function, 3),
+            eax: device::cpuid(function, 0),
+            ebx: device::cpuid(function, 1),
+            ecx: device::cpuid(function, 2),
+            edx: device::cpuid(function, 3),
             ..Default::default()
         });
     }
     CpuId::from_entries(&entries).context("CPUID entries")
-}
-
-/// Value of register `index` (eax, ebx, ecx, edx) of a leaf of our own.
-pub fn own_register(function: u32, index: u32) -> u32 {
-    (function ^ 0x9e37_79b9u32.wrapping_mul(index + 1)).rotate_left(index * 7)
 }

@@ -9,14 +9,14 @@ use ghcb_rs::ghcb_abi::features::Features;
 use ghcb_rs::ghcb_abi::msr::{CpuidRegister, GhcbMsr, MsrInfo, MsrRequest, MsrResponse};
 use ghcb_rs::ghcb_abi::terminate::{ReasonSet, Termination};
 use ghcb_rs::ghcb_abi::version::Version;
-use mailbox::map;
+use mailbox::{device, map};
 use std::process::ExitCode as Status;
 use vmm::check::Check;
 use vmm::exit::Exit;
 use vmm::ktap::{self, Options, Report};
 use vmm::request::Request;
 use vmm::steps::{Attempt, StepVm};
-use vmm::vm::{own_register, Config, CPUID_OWN};
+use vmm::vm::Config;
 
 #[derive(Parser)]
 struct Arguments {
@@ -108,11 +108,11 @@ fn queries(report: &mut Report, vm: &mut StepVm) {
             CpuidRegister::Edx,
         ];
         let mut check = Check::new();
-        for function in CPUID_OWN + 1..CPUID_OWN + 4 {
+        for function in device::CPUID_OWN + 1..device::CPUID_OWN + 4 {
             for (index, register) in (0..).zip(registers) {
                 let request = MsrRequest::Cpuid { function, register }.encode();
                 let outcome = vm.take(Attempt::msr(request.0))?;
-                let value = own_register(function, index);
+                let value = device::cpuid(function, index);
                 let want = MsrResponse::Cpuid { value, register }.encode();
                 check.about(format!("{request:?}")).quiet(&outcome).same(
                     "MSR",
