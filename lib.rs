@@ -7,3 +7,4 @@
 #![no_std]
 
 pub mod ghcb_abi;
+pub mod vmgexit;

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The handling path: what a host does when a guest executes VMGEXIT.
+//!
+//! ```text
+//! GHCB MSR ── a request of its own ────────────────────► msr_protocol
+//!     └────── a page: Snapshot ─► Request ─► carry out ─► Reply
+//!               (one look)      (proved)     (a family each)
+//! ```
+//!
+//! A [`Snapshot`] is all that is ever read of the guest's page. [`Request::decode`] proves it: a request
+//! that the specification does not allow has no representation, and becomes an error reply at once. A
+//! request is carried out by KVM, which is reached through the [`Vcpu`] trait alone. A [`Reply`] holds
+//! what the event returns, and nothing else gets into the page.
+//!
+//! Most exits end here, with the page neither mapped nor pinned. Those that userspace or a SIPI will end
+//! are *parked*: [`Vcpu::park`] leaves the state that KVM's own code knows how to complete, and
+//! [`complete`] completes them when the vCPU is about to run again.
+//!
+//! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
+
+#![forbid(unsafe_code)]
+
+pub mod ap;
+pub mod instruction;
+pub mod kind;
+pub mod mmio;
+pub mod msr_protocol;
+pub mod port_io;
+pub mod request;
+pub mod system;
+pub mod tsc;
+pub mod vcpu;
+
+use crate::ghcb_abi::{
+    msr::MsrRequest,
+    reply::{ErrorReason, Reply},
+    snapshot::{Header, Snapshot},
+    version::Usage,
+};
+use kind::Kind;
+use request::Request;
+use vcpu::{Complaint, Fulfilment, GuestPage, Scratch, Vcpu};
+
+/// What becomes of KVM_RUN after an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest runs on.
+    Resume,
+    /// KVM_RUN returns to userspace; `kvm_run` says why.
+    Userspace,
+    /// KVM_RUN fails: the guest reported an event that it cannot handle.
+    Unsupported,
+}
+
+impl Outcome {
+    /// What a function of KVM returns for it: one, zero, or a negative error number.
+    #[inline]
+    pub const fn to_kvm(self) -> i32 {
+        /// `EINVAL` of `include/uapi/asm-generic/errno-base.h`.
+        const EINVAL: i32 = 22;
+        match self {
+            Self::Resume => 1,
+            Self::Userspace => 0,
+            Self::Unsupported => -EINVAL,
+        }
+    }
+}
+
+/// What a family of events makes of a request.
+pub(crate) enum Flow<B> {
+    /// The exit is complete.
+    Reply(Reply),
+    /// Userspace completes it; data that a scratch area awaits come along.
+    Park(Option<Scratch<B>>),
+    /// The vCPU waits for a SIPI.
+    Hold,
+    /// The exit gets no reply.
+    Leave(Outcome),
+}
+
+impl<B> Flow<B> {
+    /// Turns what KVM made of an emulation into a flow; `done` makes the reply to a success.
+    #[inline]
+    fn after(fulfilment: Fulfilment, done: impl FnOnce() -> Reply) -> Self {
+        match fulfilment {
+            Fulfilment::Done => Self::Reply(done()),
+            Fulfilment::Exception(event) => Self::Reply(Reply::exception(event)),
+            Fulfilment::Refused => Self::Reply(Reply::error(ErrorReason::INVALID_INPUT)),
+            Fulfilment::Userspace => Self::Park(None),
+        }
+    }
+}
+
+/// Handles a VMGEXIT. C: `sev_handle_vmgexit()`.
+#[inline]
+pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    let msr = vcpu.ghcb_msr();
+    match msr.request() {
+        MsrRequest::GhcbGpa(gpa) => handle_page(vcpu, gpa),
+        request => msr_protocol::handle(vcpu, msr, request),
+    }
+}
+
+/// Handles a request in the page at `gpa`.
+#[inline]
+fn handle_page<V: Vcpu>(vcpu: &mut V, gpa: u64) -> Outcome {
+    // A page that is not there can carry no reply: the guest runs on, as with KVM's C handler.
+    let page = if gpa != 0 { vcpu.open(gpa) } else { None };
+    let Some(page) = page else {
+        return unreachable_page(vcpu, gpa);
+    };
+    let header = Header::read(&page);
+    let operands = header.exit_code().operands(header.info1());
+    let snapshot = Snapshot::read(header, &page, operands);
+    if !page.intact() {
+        return unreachable_page(vcpu, gpa);
+    }
+    vcpu.trace_enter(&snapshot);
+
+    let (kind, flow) = match prove(vcpu, gpa, &snapshot) {
+        Ok(request) => (request.kind(), carry_out(vcpu, &page, request)),
+        Err(reason) => {
+            vcpu.complain(Complaint::Refused(&snapshot, reason));
+            let kind = Kind::of_refused(snapshot.exit_code());
+            (kind, Flow::Reply(Reply::error(reason)))
+        }
+    };
+    conclude(vcpu, page, &snapshot, kind, flow)
+}
+
+/// Decides whether this is a request at all, in the order of KVM's C handler, and decodes it.
+#[inline]
+fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, ErrorReason> {
+    if snapshot.header().usage() != Usage::DEFAULT {
+        return Err(ErrorReason::INVALID_USAGE);
+    }
+    // Guests with SEV-SNP do not get here.
+    if snapshot.exit_code().is_snp_event() {
+        return Err(ErrorReason::INVALID_EVENT);
+    }
+    if !snapshot.missing().is_empty() {
+        return Err(ErrorReason::MISSING_INPUT);
+    }
+    Request::decode(snapshot, vcpu.version(), gpa)
+}
+
+/// Hands a request to its family.
+#[inline]
+fn carry_out<V: Vcpu>(vcpu: &mut V, page: &V::Page, request: Request) -> Flow<V::Buffer> {
+    match request {
+        Request::Instruction(instruction) => instruction.carry_out(vcpu),
+        Request::PortIo(access) => access.carry_out(vcpu),
+        Request::StringIo(transfer) => transfer.carry_out(vcpu, page),
+        Request::Mmio(access) => access.carry_out(vcpu, page),
+        Request::TimeStamp(read) => read.carry_out(vcpu),
+        Request::Ap(event) => event.carry_out(vcpu),
+        Request::System(event) => event.carry_out(vcpu),
+        Request::Nothing(_) => Flow::Reply(Reply::no_action(0)),
+    }
+}
+
+/// Writes the reply, or leaves the exit to those who will end it.
+#[inline]
+fn conclude<V: Vcpu>(
+    vcpu: &mut V,
+    page: V::Page,
+    snapshot: &Snapshot,
+    kind: Kind,
+    flow: Flow<V::Buffer>,
+) -> Outcome {
+    match flow {
+        Flow::Reply(reply) => {
+            vcpu.count(kind, reply.action());
+            reply.write(&page);
+            vcpu.trace_exit(snapshot.exit_code(), &reply);
+            vcpu.close(page);
+            Outcome::Resume
+        }
+        Flow::Park(scratch) => {
+            vcpu.count(kind, Reply::no_action(0).action());
+            // Without a page there is no place for a reply; userspace is served all the same.
+            let _ = vcpu.park(page, snapshot, scratch);
+            Outcome::Userspace
+        }
+        Flow::Hold => {
+            vcpu.count(kind, Reply::no_action(0).action());
+            ap::hold_by_page(vcpu, page, snapshot)
+        }
+        Flow::Leave(outcome) => {
+            vcpu.count(kind, Reply::no_action(0).action());
+            vcpu.close(page);
+            outcome
+        }
+    }
+}
+
+/// Resumes a guest whose page cannot be reached.
+#[cold]
+fn unreachable_page<V: Vcpu>(vcpu: &mut V, gpa: u64) -> Outcome {
+    vcpu.count(
+        Kind::UnreachablePage,
+        Reply::error(ErrorReason::INVALID_INPUT).action(),
+    );
+    vcpu.complain(Complaint::UnreachablePage(gpa));
+    Outcome::Resume
+}
+
+/// Ends a parked exit, before the vCPU runs again. C: `sev_es_unmap_ghcb()`.
+///
+/// Also right for exits that KVM's C handler has begun.
+#[inline]
+pub fn complete<V: Vcpu>(vcpu: &mut V) {
+    vcpu.end_hold();
+    let Some(parked) = vcpu.parked() else {
+        return;
+    };
+    vcpu.flush_scratch();
+    let returned = parked.exit_code.returned(parked.info1);
+    vcpu.finish(&parked, returned);
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Instructions that KVM emulates on registers: CPUID, RDMSR, WRMSR, RDPMC, INVD, WBINVD, MONITOR,
+//! MWAIT and VMMCALL.
+
+use super::{
+    kind::Kind,
+    vcpu::{Fulfilment, Registers, Vcpu},
+    Flow,
+};
+use crate::ghcb_abi::{
+    exit_code::ExitCode,
+    page::Field,
+    reply::{EventInjection, Reply},
+    snapshot::Snapshot,
+};
+
+/// Which instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// CPUID.
+    Cpuid,
+    /// RDMSR.
+    ReadMsr,
+    /// WRMSR.
+    WriteMsr,
+    /// RDPMC.
+    Rdpmc,
+    /// INVD.
+    Invd,
+    /// WBINVD.
+    Wbinvd,
+    /// MONITOR or MONITORX.
+    Monitor,
+    /// MWAIT or MWAITX.
+    Mwait,
+    /// VMMCALL: a hypercall.
+    Vmmcall,
+}
+
+impl Instruction {
+    /// The intercept's exit code.
+    #[inline]
+    pub const fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Cpuid => ExitCode::CPUID,
+            Self::ReadMsr | Self::WriteMsr => ExitCode::MSR,
+            Self::Rdpmc => ExitCode::RDPMC,
+            Self::Invd => ExitCode::INVD,
+            Self::Wbinvd => ExitCode::WBINVD,
+            Self::Monitor => ExitCode::MONITOR,
+            Self::Mwait => ExitCode::MWAIT,
+            Self::Vmmcall => ExitCode::VMMCALL,
+        }
+    }
+
+    /// The intercept's EXITINFO1: only that of MSR accesses means anything.
+    #[inline]
+    pub const fn info1(self) -> u64 {
+        matches!(self, Self::WriteMsr) as u64
+    }
+}
+
+/// What KVM needs to emulate an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emulation {
+    /// Which instruction.
+    pub instruction: Instruction,
+    /// Its operands.
+    pub registers: Registers,
+    /// Privilege level at which the guest executed it, zero if it did not say.
+    pub cpl: u8,
+    /// XCR0, if the guest gave it.
+    pub xcr0: Option<u64>,
+    /// IA32_XSS, if the guest gave it.
+    pub xss: Option<u64>,
+}
+
+/// A request to emulate an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstructionRequest(Emulation);
+
+impl InstructionRequest {
+    /// Takes the operands from a snapshot.
+    #[inline]
+    pub(super) fn new(instruction: Instruction, snapshot: &Snapshot) -> Self {
+        Self(Emulation {
+            instruction,
+            registers: Registers {
+                rax: snapshot.rax(),
+                rbx: snapshot.rbx(),
+                rcx: snapshot.rcx(),
+                rdx: snapshot.rdx(),
+                rsi: snapshot.rsi(),
+            },
+            cpl: snapshot.cpl(),
+            xcr0: snapshot.get(Field::Xcr0),
+            xss: snapshot.get(Field::Xss),
+        })
+    }
+
+    /// What the request is counted as.
+    #[inline]
+    pub const fn kind(&self) -> Kind {
+        match self.0.instruction {
+            Instruction::Cpuid => Kind::Cpuid,
+            Instruction::ReadMsr => Kind::ReadMsr,
+            Instruction::WriteMsr => Kind::WriteMsr,
+            Instruction::Rdpmc => Kind::Rdpmc,
+            Instruction::Invd => Kind::Invd,
+            Instruction::Wbinvd => Kind::Wbinvd,
+            Instruction::Monitor => Kind::Monitor,
+            Instruction::Mwait => Kind::Mwait,
+            Instruction::Vmmcall => Kind::Vmmcall,
+        }
+    }
+
+    /// Emulates, and returns the registers that the instruction changes.
+    #[inline]
+    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
+        let fulfilment = match (vcpu.emulate(&self.0), self.0.instruction) {
+            // An MSR access that KVM will not do is one that faults.
+            (Fulfilment::Refused, Instruction::ReadMsr | Instruction::WriteMsr) => {
+                Fulfilment::Exception(EventInjection::GP_WITHOUT_ERROR_CODE)
+            }
+            (fulfilment, _) => fulfilment,
+        };
+        Flow::after(fulfilment, || self.reply(&vcpu.registers()))
+    }
+
+    /// The reply to an instruction that was carried out.
+    #[inline]
+    fn reply(&self, after: &Registers) -> Reply {
+        let reply = Reply::no_action(0);
+        match self.0.instruction {
+            Instruction::Cpuid => reply
+                .with_rax(after.rax)
+                .with_rbx(after.rbx)
+                .with_rcx(after.rcx)
+                .with_rdx(after.rdx),
+            Instruction::ReadMsr | Instruction::Rdpmc => {
+                reply.with_rax(after.rax).with_rdx(after.rdx)
+            }
+            Instruction::Vmmcall => reply.with_rax(after.rax),
+            _ => reply,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory-mapped I/O: MMIO read and MMIO write.
+
+use super::{
+    kind::Kind,
+    port_io::{self, Direction},
+    request::Request,
+    vcpu::Vcpu,
+    Flow,
+};
+use crate::ghcb_abi::{
+    exit_code::ExitCode, mmio::MAX_LENGTH, reply::ErrorReason, scratch::ScratchArea,
+    snapshot::Snapshot, version::Version,
+};
+
+/// An access to memory-mapped I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmioAccess {
+    /// Guest physical address of the device's register.
+    pub gpa: u64,
+    /// Length in bytes; not zero.
+    pub len: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// Where the data lie: `len` bytes.
+    pub area: ScratchArea,
+}
+
+/// Decodes an MMIO event.
+#[inline]
+pub(super) fn decode(
+    snapshot: &Snapshot,
+    version: Version,
+    page: u64,
+) -> Result<Request, ErrorReason> {
+    let direction = match snapshot.exit_code() {
+        ExitCode::MMIO_WRITE => Direction::Out,
+        _ => Direction::In,
+    };
+    let len = snapshot.info2();
+    if len == 0 {
+        return Ok(Request::Nothing(kind(direction)));
+    }
+    if version.confines_scratch() && len > MAX_LENGTH {
+        return Err(ErrorReason::INVALID_INPUT);
+    }
+    let area = ScratchArea::locate(version, page, snapshot.scratch(), len)?;
+    let len = u32::try_from(len).map_err(|_| ErrorReason::INVALID_SCRATCH_AREA)?;
+    Ok(Request::Mmio(MmioAccess {
+        gpa: snapshot.info1(),
+        len,
+        direction,
+        area,
+    }))
+}
+
+/// What an access is counted as.
+const fn kind(direction: Direction) -> Kind {
+    match direction {
+        Direction::In => Kind::MmioRead,
+        Direction::Out => Kind::MmioWrite,
+    }
+}
+
+impl MmioAccess {
+    /// What the request is counted as.
+    #[inline]
+    pub const fn kind(&self) -> Kind {
+        kind(self.direction)
+    }
+
+    /// Does it on a copy of the scratch area.
+    #[inline]
+    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
+        port_io::transfer(vcpu, page, self.area, self.direction, |vcpu, data| {
+            vcpu.mmio(&self, data)
+        })
+    }
+}

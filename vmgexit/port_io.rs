@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Port I/O: IN, OUT, INS and OUTS.
+
+use super::{
+    kind::Kind,
+    request::Request,
+    vcpu::{Fulfilment, Scratch, Vcpu},
+    Flow,
+};
+use crate::ghcb_abi::{
+    ioio::{IoInfo, IoSize},
+    reply::{ErrorReason, Reply},
+    scratch::ScratchArea,
+    snapshot::Snapshot,
+    version::Version,
+};
+
+/// Which way the data go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the device to the guest.
+    In,
+    /// From the guest to the device.
+    Out,
+}
+
+impl Direction {
+    /// Whether the guest receives.
+    #[inline]
+    pub const fn is_in(self) -> bool {
+        matches!(self, Self::In)
+    }
+}
+
+/// IN or OUT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortAccess {
+    /// Port.
+    pub port: u16,
+    /// Bytes at once.
+    pub size: IoSize,
+    /// Which way.
+    pub direction: Direction,
+    /// RAX: the value to write, and what a short read leaves alone.
+    pub rax: u64,
+}
+
+/// INS or OUTS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StringTransfer {
+    /// Port.
+    pub port: u16,
+    /// Bytes of an element.
+    pub size: IoSize,
+    /// Number of elements; not zero.
+    pub count: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// Where the data lie: `count` times `size` bytes.
+    pub area: ScratchArea,
+}
+
+/// Decodes an IOIO event.
+#[inline]
+pub(super) fn decode(
+    snapshot: &Snapshot,
+    version: Version,
+    gpa: u64,
+) -> Result<Request, ErrorReason> {
+    let io = IoInfo(snapshot.info1());
+    let direction = if io.is_in() {
+        Direction::In
+    } else {
+        Direction::Out
+    };
+    let Some(size) = io.size() else {
+        // Without a size there is nothing to transfer; with several sizes there is no telling what.
+        return if io.size_bits() == 0 {
+            Ok(Request::Nothing(Kind::PortIo))
+        } else {
+            Err(ErrorReason::INVALID_INPUT)
+        };
+    };
+    if !io.is_string() {
+        return Ok(Request::PortIo(PortAccess {
+            port: io.port(),
+            size,
+            direction,
+            rax: snapshot.rax(),
+        }));
+    }
+
+    // SW_EXITINFO2 counts elements, not bytes.
+    let elements = snapshot.info2();
+    if elements == 0 {
+        return Ok(Request::Nothing(Kind::StringIo));
+    }
+    let bytes = elements
+        .checked_mul(size.bytes() as u64)
+        .ok_or(ErrorReason::INVALID_SCRATCH_AREA)?;
+    let area = ScratchArea::locate(version, gpa, snapshot.scratch(), bytes)?;
+    let count = u32::try_from(elements).map_err(|_| ErrorReason::INVALID_SCRATCH_AREA)?;
+    Ok(Request::StringIo(StringTransfer {
+        port: io.port(),
+        size,
+        count,
+        direction,
+        area,
+    }))
+}
+
+impl PortAccess {
+    /// Does it, and returns RAX after IN.
+    #[inline]
+    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
+        Flow::after(vcpu.port_io(&self), || match self.direction {
+            Direction::In => Reply::no_action(0).with_rax(vcpu.registers().rax),
+            Direction::Out => Reply::no_action(0),
+        })
+    }
+}
+
+impl StringTransfer {
+    /// Does it on a copy of the scratch area.
+    #[inline]
+    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
+        transfer(vcpu, page, self.area, self.direction, |vcpu, data| {
+            vcpu.string_io(&self, data)
+        })
+    }
+}
+
+/// Copies a scratch area, lets `access` work on the copy, and copies it back when the guest receives.
+#[inline]
+pub(super) fn transfer<V: Vcpu>(
+    vcpu: &mut V,
+    page: &V::Page,
+    area: ScratchArea,
+    direction: Direction,
+    access: impl FnOnce(&mut V, &mut V::Buffer) -> Fulfilment,
+) -> Flow<V::Buffer> {
+    let write_back = direction.is_in();
+    let mut buffer = match vcpu.fetch(page, area, !write_back) {
+        Ok(buffer) => buffer,
+        Err(reason) => return Flow::Reply(Reply::error(reason)),
+    };
+    match access(vcpu, &mut buffer) {
+        Fulfilment::Userspace => Flow::Park(Some(Scratch {
+            area,
+            buffer,
+            write_back,
+        })),
+        fulfilment => {
+            if write_back && fulfilment == Fulfilment::Done {
+                vcpu.put_back(page, area, &buffer);
+            }
+            Flow::after(fulfilment, || Reply::no_action(0))
+        }
+    }
+}
