@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Is this the processor, and the kvm_amd, that this module was made for?
+
+use super::bindings;
+use core::arch::x86_64::__cpuid;
+
+/// Build ID of the kvm-amd.ko that the private layouts were taken from and that will be patched.
+const BUILD_ID: [u8; 20] = include!(env!("GHCB_RS_IDENTITY"));
+
+/// ELF note in front of a build ID: name size, descriptor size, NT_GNU_BUILD_ID, name.
+const NOTE_HEADER: [u8; 16] = *b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
+
+/// Bytes of a whole build-ID note.
+const NOTE_SIZE: usize = NOTE_HEADER.len() + BUILD_ID.len();
+
+/// CPUID function whose EAX names the encryption features.
+const CPUID_ENCRYPTED_MEMORY: u32 = 0x8000_001f;
+
+/// Bit of EAX: SEV-ES. Kernel: `X86_FEATURE_SEV_ES`.
+const CPUID_EAX_SEV_ES: u32 = 1 << 3;
+
+/// Whether this processor runs SEV-ES guests.
+pub(crate) fn cpu_has_sev_es() -> bool {
+    // SAFETY: Every 64-bit processor has CPUID.
+    let highest = unsafe { __cpuid(0x8000_0000) }.eax;
+    if highest < CPUID_ENCRYPTED_MEMORY || highest >> 31 == 0 {
+        return false;
+    }
+    // SAFETY: As above, and the function exists.
+    unsafe { __cpuid(CPUID_ENCRYPTED_MEMORY) }.eax & CPUID_EAX_SEV_ES != 0
+}
+
+/// Whether `module` carries the build ID that this module was built for.
+///
+/// The note lies in the module's read-only data; the kernel keeps no other copy when
+/// CONFIG_STACKTRACE_BUILD_ID is off.
+///
+/// # Safety
+///
+/// `module` points to a module whose memory is allocated and filled.
+pub(crate) unsafe fn is_expected(module: *const bindings::module) -> bool {
+    // SAFETY: The caller vouches for the module; the index is the kernel's own.
+    let (base, size) = unsafe {
+        let rodata = &raw const (*module).mem[bindings::GHCB_RS_MOD_RODATA as usize];
+        ((*rodata).base.cast::<u8>(), (*rodata).size as usize)
+    };
+    if base.is_null() {
+        return false;
+    }
+    // SAFETY: A loaded module's read-only data is `size` initialized bytes, which nobody writes.
+    let data = unsafe { core::slice::from_raw_parts(base.cast_const(), size) };
+    // Notes are aligned to four bytes.
+    (0..size)
+        .step_by(4)
+        .filter_map(|at| data.get(at..)?.get(..NOTE_SIZE))
+        .filter_map(|note| note.strip_prefix(&NOTE_HEADER))
+        .any(|id| id == BUILD_ID)
+}
