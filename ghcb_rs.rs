@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! VMGEXIT handling for KVM on AMD, in Rust.
+//!
+//! Loaded into a host that runs SEV-ES guests, this module takes over what the stock kvm_amd does when a
+//! guest executes VMGEXIT, and gives it back when it is disabled or removed.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`ghcb_abi`] | the GHCB protocol: pure definitions, for hosts and guests |
+//! | [`vmgexit`] | the handling path: pure code over a trait |
+//! | [`kvm`] | KVM as that path sees it: all that touches KVM's memory |
+//! | [`livepatch`] | the way in: which functions are replaced, and when that is refused |
+//! | [`observe`] | counters and messages |
+
+pub mod ghcb_abi;
+mod kvm;
+mod livepatch;
+mod observe;
+pub mod vmgexit;
+
+use kernel::prelude::*;
+
+module! {
+    type: GhcbRs,
+    name: "ghcb_rs",
+    authors: ["The ghcb_rs maintainers"],
+    description: "VMGEXIT handling for KVM on AMD (SEV-ES) in Rust",
+    license: "GPL",
+    params: {
+        takeover: u8 {
+            default: 1,
+            description: "Answer VMGEXITs (1), or pass each on to kvm_amd, counted (0)",
+        },
+        log_level: u8 {
+            default: 2,
+            description: "Log nothing about guests (0), terminations (1), refused requests too (2)",
+        },
+    },
+}
+
+/// The loaded module.
+#[pin_data(PinnedDrop)]
+struct GhcbRs {
+    #[pin]
+    files: observe::Files,
+}
+
+impl kernel::InPlaceModule for GhcbRs {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _: { check()? },
+            files <- observe::Files::new(),
+            _: { start(module)? },
+        }? Error)
+    }
+}
+
+/// Refuses a machine or parameters that the module is not for.
+fn check() -> Result {
+    if !kvm::identity::cpu_has_sev_es() {
+        pr_err!("this processor has no SEV-ES, or its firmware hides it: nothing to do here\n");
+        return Err(ENODEV);
+    }
+    let takeover = module_parameters::takeover.value();
+    if takeover > 1 {
+        pr_err!("takeover={takeover} is neither 0 nor 1\n");
+        return Err(EINVAL);
+    }
+    let number = module_parameters::log_level.value();
+    let Some(level) = observe::LogLevel::from_number(number) else {
+        pr_err!("log_level={number} is none of 0, 1 and 2\n");
+        return Err(EINVAL);
+    };
+    observe::set_log_level(level);
+    livepatch::set_active(takeover == 1);
+    Ok(())
+}
+
+/// Takes over.
+fn start(module: &'static ThisModule) -> Result {
+    livepatch::enable(module)?;
+    pr_info!("VMGEXITs of SEV-ES guests are answered in Rust\n");
+    Ok(())
+}
+
+#[pinned_drop]
+impl PinnedDrop for GhcbRs {
+    fn drop(self: Pin<&mut Self>) {
+        pr_info!("VMGEXITs are kvm_amd's again\n");
+    }
+}

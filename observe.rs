@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an administrator can see: counters by event, and messages at a limited rate.
+
+mod ratelimit;
+
+use crate::{
+    ghcb_abi::{msr::GhcbMsr, page::Field, reply::Action, snapshot::Snapshot},
+    vmgexit::{kind::Kind, vcpu::Complaint},
+};
+use kernel::{
+    cpu::CpuId,
+    debugfs::{Dir, File},
+    fmt,
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
+use ratelimit::RateLimit;
+
+/// Number of sets of counters. CPUs with the same number modulo this share one.
+const SHARDS: usize = 64;
+
+/// Counters of one kind of exit.
+struct Counter {
+    /// Exits.
+    total: Atomic<i64>,
+    /// Those that got an error reply.
+    errors: Atomic<i64>,
+}
+
+/// Counters of one CPU, apart from those of others.
+#[repr(align(64))]
+struct Shard([Counter; Kind::COUNT]);
+
+static COUNTERS: [Shard; SHARDS] = [const {
+    Shard(
+        [const {
+            Counter {
+                total: Atomic::new(0),
+                errors: Atomic::new(0),
+            }
+        }; Kind::COUNT],
+    )
+}; SHARDS];
+
+static MESSAGES: RateLimit = RateLimit::new();
+
+/// How much is written to the log; see [`LogLevel`].
+static LOG_LEVEL: Atomic<i32> = Atomic::new(LogLevel::Refusals as i32);
+
+/// What is written to the log. Each level includes those before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LogLevel {
+    /// Nothing about guests.
+    Silent = 0,
+    /// Guests that end themselves.
+    Terminations = 1,
+    /// Requests that are refused.
+    Refusals = 2,
+}
+
+impl LogLevel {
+    /// The level with this number.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Silent),
+            1 => Some(Self::Terminations),
+            2 => Some(Self::Refusals),
+            _ => None,
+        }
+    }
+}
+
+/// Sets what is written to the log.
+pub(crate) fn set_log_level(level: LogLevel) {
+    LOG_LEVEL.store(level as i32, Relaxed);
+}
+
+/// Counts an exit and what was answered.
+#[inline]
+pub(crate) fn count(kind: Kind, action: Action) {
+    let cpu = CpuId::current().as_u32() as usize;
+    let shard = COUNTERS.get(cpu % SHARDS);
+    let Some(counter) = shard.and_then(|shard| shard.0.get(kind as usize)) else {
+        return;
+    };
+    counter.total.add(1, Relaxed);
+    if action == Action::MALFORMED_INPUT {
+        counter.errors.add(1, Relaxed);
+    }
+}
+
+/// Sums of a kind over all CPUs: exits, and those that got an error reply.
+fn sums(kind: Kind) -> (i64, i64) {
+    let counters = COUNTERS
+        .iter()
+        .filter_map(|shard| shard.0.get(kind as usize));
+    counters.fold((0, 0), |(total, errors): (i64, i64), counter| {
+        (
+            total.wrapping_add(counter.total.load(Relaxed)),
+            errors.wrapping_add(counter.errors.load(Relaxed)),
+        )
+    })
+}
+
+/// Writes the table of events: name, exits answered here, exits that went to C, error replies.
+fn write_events(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "event\trust\tc\terrors")?;
+    let mut all = (0_i64, 0_i64, 0_i64);
+    for &kind in Kind::ALL {
+        let (total, errors) = sums(kind);
+        let (rust, c) = if kind.is_left_to_c() {
+            (0, total)
+        } else {
+            (total, 0)
+        };
+        all = (
+            all.0.wrapping_add(rust),
+            all.1.wrapping_add(c),
+            all.2.wrapping_add(errors),
+        );
+        writeln!(f, "{}\t{rust}\t{c}\t{errors}", kind.name())?;
+    }
+    writeln!(f, "total\t{}\t{}\t{}", all.0, all.1, all.2)
+}
+
+/// The files in debugfs, which go when this is dropped.
+#[pin_data]
+pub(crate) struct Files {
+    #[pin]
+    events: File<()>,
+    _dir: Dir,
+}
+
+impl Files {
+    /// Makes `/sys/kernel/debug/ghcb_rs`.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        let dir = Dir::new(c"ghcb_rs");
+        let parent = dir.clone();
+        pin_init::pin_init_scope(move || {
+            Ok(try_pin_init!(Self {
+                events <- parent.read_callback_file(c"events", (), &write_events),
+                _dir: dir,
+            }? Error))
+        })
+    }
+}
+
+/// Writes a complaint to the log, if the level and the rate allow it.
+///
+/// `dump` asks for all that is known of a refused request. C: `kvm_amd.dump_invalid_vmcb`.
+#[cold]
+#[inline(never)]
+pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complaint<'_>) {
+    let level = match complaint {
+        Complaint::Terminated { .. }
+        | Complaint::TerminatedByMsr(_)
+        | Complaint::UnsupportedEvent { .. } => LogLevel::Terminations,
+        _ => LogLevel::Refusals,
+    };
+    if LOG_LEVEL.load(Relaxed) < level as i32 || !MESSAGES.allows() {
+        return;
+    }
+    match complaint {
+        Complaint::UnreachablePage(gpa) => {
+            pr_warn!("vcpu{vcpu}: no guest memory for a GHCB at {gpa:#x}\n");
+        }
+        Complaint::Refused(request, reason) => {
+            let code = request.exit_code();
+            pr_warn!("vcpu{vcpu}: exit code {code:?} refused: {reason:?}\n");
+            if dump {
+                dump_request(msr, request);
+            }
+        }
+        Complaint::UnknownMsr(value) => {
+            pr_warn!("vcpu{vcpu}: GHCB MSR holds no request: {:#x}\n", value.0);
+        }
+        Complaint::TerminatedByMsr(reason) => {
+            let (set, code) = (reason.set, reason.code);
+            pr_info!("vcpu{vcpu}: guest requested termination: {set:?}:{code:#x}\n");
+        }
+        Complaint::Terminated { info1, info2 } => {
+            pr_info!(
+                "vcpu{vcpu}: guest requested termination: reason {info1:#x} info {info2:#x}\n"
+            );
+        }
+        Complaint::UnsupportedEvent { info1, info2 } => {
+            pr_warn!("vcpu{vcpu}: guest reports an unsupported event: {info1:#x} {info2:#x}\n");
+        }
+    }
+}
+
+/// Writes all that is known of a refused request. C: `dump_ghcb()`.
+fn dump_request(msr: GhcbMsr, request: &Snapshot) {
+    let valid = request.header().valid();
+    let is_valid = |field| u8::from(valid.contains(field));
+    pr_warn!("GHCB (GPA={:016x}) snapshot:\n", msr.0);
+    for (name, field, value) in [
+        ("sw_exit_code", Field::SwExitCode, request.exit_code().0),
+        ("sw_exit_info_1", Field::SwExitInfo1, request.info1()),
+        ("sw_exit_info_2", Field::SwExitInfo2, request.info2()),
+        ("sw_scratch", Field::SwScratch, request.scratch()),
+    ] {
+        pr_warn!("{name:20}{value:016x} is_valid: {}\n", is_valid(field));
+    }
+    pr_warn!("{:20}{:032x}\n", "valid_bitmap", valid.bits());
+}
