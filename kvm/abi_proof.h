@@ -12,13 +12,22 @@
 #include <asm/svm.h>
 #include <uapi/linux/sev-guest.h>
 
-#define VALUE(name)	static const __u64 GHCB_RS_##name = (name);
-/* A mask with bit 31 is a negative int. */
-#define VALUE32(name)	static const __u64 GHCB_RS_##name = (__u32)(name);
-/* A macro with parameters, at one point. */
-#define SAMPLE(name, ...)	static const __u64 GHCB_RS_##name = name(__VA_ARGS__);
-#define INDEX(field)	static const __u64 GHCB_RS_INDEX_##field = GHCB_BITMAP_IDX(field);
+/* Makes bindgen emit the structures that the protocol has in memory. */
+struct ghcb_rs_layouts {
+	struct ghcb ghcb;
+	struct psc_hdr psc_hdr;
+	struct psc_entry psc_entry;
+};
 
+#define VALUE(name)		GHCB_RS_##name = (__u64)(name),
+/* A mask with bit 31 is a negative int. */
+#define VALUE32(name)		GHCB_RS_##name = (__u32)(name),
+/* A macro with parameters, at one point. */
+#define SAMPLE(name, ...)	GHCB_RS_##name = (__u64)name(__VA_ARGS__),
+#define INDEX(field)		GHCB_RS_INDEX_##field = GHCB_BITMAP_IDX(field),
+
+/* One enumeration, so that each has the type of the largest: 64 bits. */
+enum {
 /* Exit codes and their operands. */
 VALUE(SVM_EXIT_READ_CR0)
 VALUE(SVM_EXIT_READ_CR2)
@@ -315,6 +324,7 @@ SAMPLE(SNP_GUEST_FW_ERR, 0x1234567890abcdefull)
 SAMPLE(SNP_GUEST_ERR, 0x12345678u, 0x9abcdef0u)
 VALUE(SNP_GUEST_VMM_ERR_INVALID_LEN)
 VALUE(SNP_GUEST_VMM_ERR_BUSY)
+};
 
 #undef VALUE
 #undef VALUE32

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The proof that [`ghcb_abi`](crate::ghcb_abi) describes the kernel's protocol: the compiler compares
-//! each offset, size, index and number with that of the headers of the kernel which is built for.
+//! The proof that [`ghcb_abi`](crate::ghcb_abi) describes the kernel's protocol.
+//!
+//! The compiler compares each offset, size, index and number with that of the headers of the kernel
+//! which is built for.
 //!
 //! Holds no code. A difference stops the build with a message that names what differs.
+
+#![allow(
+    dead_code,
+    reason = "a constant without a name does not count as a use"
+)]
 
 use core::mem::{offset_of, size_of};
 
 use super::bindings as c;
 use crate::ghcb_abi::{
-    ap::{ApOperation, JumpTableOperation},
-    exit_code::ExitCode,
-    features::Features,
     guest_request::{GuestRequestStatus, VmmError},
     ioio::IoInfo,
-    msr::{self, CpuidRegister, GhcbMsr, MsrInfo, MsrRequest, MsrResponse},
     page::{self, Field},
     psc::{self, PageOperation, PscHeader, PscStatus},
     reply::{Action, ErrorReason, EventInjection},
-    secure_avic::{self, SecureAvicOperation},
     terminate::{GeneralReason, LinuxReason, ReasonSet, Termination},
     version::{Usage, Version},
 };
@@ -29,7 +31,7 @@ macro_rules! same {
         $(
             const _: () = assert!(
                 c::$name == $value,
-                concat!(stringify!($name), " of the kernel's headers is not ", stringify!($value)),
+                concat!(stringify!($name), ": the kernel's headers and ghcb_abi differ"),
             );
         )*
     };
@@ -55,11 +57,20 @@ macro_rules! layout {
     };
 }
 
+mod exit_codes;
+mod msr;
+
 /// Size of the field that a closure points at.
 const fn size_of_field<S, T, F: FnOnce(&S) -> *const T>(field: F) -> usize {
     core::mem::forget(field);
     size_of::<T>()
 }
+
+/// Arguments of the samples of C's macros about termination.
+const TERMINATION: Termination = Termination {
+    set: ReasonSet(0x9),
+    code: 0xa5,
+};
 
 layout! { ghcb_save_area {
     cpl @ Field::Cpl.offset(), Field::Cpl.size();
@@ -112,6 +123,7 @@ const _: () = assert!(
     "psc_hdr.end_entry is the second pair of bytes",
 );
 
+// The valid bitmap.
 same! {
     GHCB_RS_INDEX_cpl == Field::Cpl.index() as u64;
     GHCB_RS_INDEX_xss == Field::Xss.index() as u64;
@@ -140,129 +152,103 @@ same! {
     GHCB_RS_INDEX_xcr0 == Field::Xcr0.index() as u64;
 }
 
+// Port I/O.
 same! {
-    GHCB_RS_SVM_EXIT_READ_CR0 == ExitCode::READ_CR0.0;
-    GHCB_RS_SVM_EXIT_READ_CR2 == ExitCode::READ_CR2.0;
-    GHCB_RS_SVM_EXIT_READ_CR3 == ExitCode::READ_CR3.0;
-    GHCB_RS_SVM_EXIT_READ_CR4 == ExitCode::READ_CR4.0;
-    GHCB_RS_SVM_EXIT_READ_CR8 == ExitCode::READ_CR8.0;
-    GHCB_RS_SVM_EXIT_WRITE_CR0 == ExitCode::WRITE_CR0.0;
-    GHCB_RS_SVM_EXIT_WRITE_CR2 == ExitCode::WRITE_CR2.0;
-    GHCB_RS_SVM_EXIT_WRITE_CR3 == ExitCode::WRITE_CR3.0;
-    GHCB_RS_SVM_EXIT_WRITE_CR4 == ExitCode::WRITE_CR4.0;
-    GHCB_RS_SVM_EXIT_WRITE_CR8 == ExitCode::WRITE_CR8.0;
-    GHCB_RS_SVM_EXIT_READ_DR0 == ExitCode::READ_DR0.0;
-    GHCB_RS_SVM_EXIT_READ_DR1 == ExitCode::READ_DR1.0;
-    GHCB_RS_SVM_EXIT_READ_DR2 == ExitCode::READ_DR2.0;
-    GHCB_RS_SVM_EXIT_READ_DR3 == ExitCode::READ_DR3.0;
-    GHCB_RS_SVM_EXIT_READ_DR4 == ExitCode::READ_DR4.0;
-    GHCB_RS_SVM_EXIT_READ_DR5 == ExitCode::READ_DR5.0;
-    GHCB_RS_SVM_EXIT_READ_DR6 == ExitCode::READ_DR6.0;
-    GHCB_RS_SVM_EXIT_READ_DR7 == ExitCode::READ_DR7.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR0 == ExitCode::WRITE_DR0.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR1 == ExitCode::WRITE_DR1.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR2 == ExitCode::WRITE_DR2.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR3 == ExitCode::WRITE_DR3.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR4 == ExitCode::WRITE_DR4.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR5 == ExitCode::WRITE_DR5.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR6 == ExitCode::WRITE_DR6.0;
-    GHCB_RS_SVM_EXIT_WRITE_DR7 == ExitCode::WRITE_DR7.0;
-    GHCB_RS_SVM_EXIT_EXCP_BASE == ExitCode::EXCP_BASE.0;
-    GHCB_RS_SVM_EXIT_LAST_EXCP == ExitCode::LAST_EXCP.0;
-    GHCB_RS_SVM_EXIT_INTR == ExitCode::INTR.0;
-    GHCB_RS_SVM_EXIT_NMI == ExitCode::NMI.0;
-    GHCB_RS_SVM_EXIT_SMI == ExitCode::SMI.0;
-    GHCB_RS_SVM_EXIT_INIT == ExitCode::INIT.0;
-    GHCB_RS_SVM_EXIT_VINTR == ExitCode::VINTR.0;
-    GHCB_RS_SVM_EXIT_CR0_SEL_WRITE == ExitCode::CR0_SEL_WRITE.0;
-    GHCB_RS_SVM_EXIT_IDTR_READ == ExitCode::IDTR_READ.0;
-    GHCB_RS_SVM_EXIT_GDTR_READ == ExitCode::GDTR_READ.0;
-    GHCB_RS_SVM_EXIT_LDTR_READ == ExitCode::LDTR_READ.0;
-    GHCB_RS_SVM_EXIT_TR_READ == ExitCode::TR_READ.0;
-    GHCB_RS_SVM_EXIT_IDTR_WRITE == ExitCode::IDTR_WRITE.0;
-    GHCB_RS_SVM_EXIT_GDTR_WRITE == ExitCode::GDTR_WRITE.0;
-    GHCB_RS_SVM_EXIT_LDTR_WRITE == ExitCode::LDTR_WRITE.0;
-    GHCB_RS_SVM_EXIT_TR_WRITE == ExitCode::TR_WRITE.0;
-    GHCB_RS_SVM_EXIT_RDTSC == ExitCode::RDTSC.0;
-    GHCB_RS_SVM_EXIT_RDPMC == ExitCode::RDPMC.0;
-    GHCB_RS_SVM_EXIT_PUSHF == ExitCode::PUSHF.0;
-    GHCB_RS_SVM_EXIT_POPF == ExitCode::POPF.0;
-    GHCB_RS_SVM_EXIT_CPUID == ExitCode::CPUID.0;
-    GHCB_RS_SVM_EXIT_RSM == ExitCode::RSM.0;
-    GHCB_RS_SVM_EXIT_IRET == ExitCode::IRET.0;
-    GHCB_RS_SVM_EXIT_SWINT == ExitCode::SWINT.0;
-    GHCB_RS_SVM_EXIT_INVD == ExitCode::INVD.0;
-    GHCB_RS_SVM_EXIT_PAUSE == ExitCode::PAUSE.0;
-    GHCB_RS_SVM_EXIT_HLT == ExitCode::HLT.0;
-    GHCB_RS_SVM_EXIT_INVLPG == ExitCode::INVLPG.0;
-    GHCB_RS_SVM_EXIT_INVLPGA == ExitCode::INVLPGA.0;
-    GHCB_RS_SVM_EXIT_IOIO == ExitCode::IOIO.0;
-    GHCB_RS_SVM_EXIT_MSR == ExitCode::MSR.0;
-    GHCB_RS_SVM_EXIT_TASK_SWITCH == ExitCode::TASK_SWITCH.0;
-    GHCB_RS_SVM_EXIT_FERR_FREEZE == ExitCode::FERR_FREEZE.0;
-    GHCB_RS_SVM_EXIT_SHUTDOWN == ExitCode::SHUTDOWN.0;
-    GHCB_RS_SVM_EXIT_VMRUN == ExitCode::VMRUN.0;
-    GHCB_RS_SVM_EXIT_VMMCALL == ExitCode::VMMCALL.0;
-    GHCB_RS_SVM_EXIT_VMLOAD == ExitCode::VMLOAD.0;
-    GHCB_RS_SVM_EXIT_VMSAVE == ExitCode::VMSAVE.0;
-    GHCB_RS_SVM_EXIT_STGI == ExitCode::STGI.0;
-    GHCB_RS_SVM_EXIT_CLGI == ExitCode::CLGI.0;
-    GHCB_RS_SVM_EXIT_SKINIT == ExitCode::SKINIT.0;
-    GHCB_RS_SVM_EXIT_RDTSCP == ExitCode::RDTSCP.0;
-    GHCB_RS_SVM_EXIT_ICEBP == ExitCode::ICEBP.0;
-    GHCB_RS_SVM_EXIT_WBINVD == ExitCode::WBINVD.0;
-    GHCB_RS_SVM_EXIT_MONITOR == ExitCode::MONITOR.0;
-    GHCB_RS_SVM_EXIT_MWAIT == ExitCode::MWAIT.0;
-    GHCB_RS_SVM_EXIT_MWAIT_COND == ExitCode::MWAIT_COND.0;
-    GHCB_RS_SVM_EXIT_XSETBV == ExitCode::XSETBV.0;
-    GHCB_RS_SVM_EXIT_RDPRU == ExitCode::RDPRU.0;
-    GHCB_RS_SVM_EXIT_EFER_WRITE_TRAP == ExitCode::EFER_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR0_WRITE_TRAP == ExitCode::CR0_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR1_WRITE_TRAP == ExitCode::CR1_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR2_WRITE_TRAP == ExitCode::CR2_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR3_WRITE_TRAP == ExitCode::CR3_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR4_WRITE_TRAP == ExitCode::CR4_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR5_WRITE_TRAP == ExitCode::CR5_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR6_WRITE_TRAP == ExitCode::CR6_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR7_WRITE_TRAP == ExitCode::CR7_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR8_WRITE_TRAP == ExitCode::CR8_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR9_WRITE_TRAP == ExitCode::CR9_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR10_WRITE_TRAP == ExitCode::CR10_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR11_WRITE_TRAP == ExitCode::CR11_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR12_WRITE_TRAP == ExitCode::CR12_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR13_WRITE_TRAP == ExitCode::CR13_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR14_WRITE_TRAP == ExitCode::CR14_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_CR15_WRITE_TRAP == ExitCode::CR15_WRITE_TRAP.0;
-    GHCB_RS_SVM_EXIT_INVPCID == ExitCode::INVPCID.0;
-    GHCB_RS_SVM_EXIT_BUS_LOCK == ExitCode::BUS_LOCK.0;
-    GHCB_RS_SVM_EXIT_IDLE_HLT == ExitCode::IDLE_HLT.0;
-    GHCB_RS_SVM_EXIT_NPF == ExitCode::NPF.0;
-    GHCB_RS_SVM_EXIT_AVIC_INCOMPLETE_IPI == ExitCode::AVIC_INCOMPLETE_IPI.0;
-    GHCB_RS_SVM_EXIT_AVIC_UNACCELERATED_ACCESS == ExitCode::AVIC_UNACCELERATED_ACCESS.0;
-    GHCB_RS_SVM_EXIT_VMGEXIT == ExitCode::VMGEXIT.0;
-    GHCB_RS_SVM_VMGEXIT_MMIO_READ == ExitCode::MMIO_READ.0;
-    GHCB_RS_SVM_VMGEXIT_MMIO_WRITE == ExitCode::MMIO_WRITE.0;
-    GHCB_RS_SVM_VMGEXIT_NMI_COMPLETE == ExitCode::NMI_COMPLETE.0;
-    GHCB_RS_SVM_VMGEXIT_AP_HLT_LOOP == ExitCode::AP_RESET_HOLD.0;
-    GHCB_RS_SVM_VMGEXIT_AP_JUMP_TABLE == ExitCode::AP_JUMP_TABLE.0;
-    GHCB_RS_SVM_VMGEXIT_SET_AP_JUMP_TABLE == JumpTableOperation::SET.0;
-    GHCB_RS_SVM_VMGEXIT_GET_AP_JUMP_TABLE == JumpTableOperation::GET.0;
-    GHCB_RS_SVM_VMGEXIT_PSC == ExitCode::PAGE_STATE_CHANGE.0;
-    GHCB_RS_SVM_VMGEXIT_GUEST_REQUEST == ExitCode::GUEST_REQUEST.0;
-    GHCB_RS_SVM_VMGEXIT_EXT_GUEST_REQUEST == ExitCode::EXT_GUEST_REQUEST.0;
-    GHCB_RS_SVM_VMGEXIT_AP_CREATION == ExitCode::AP_CREATION.0;
-    GHCB_RS_SVM_VMGEXIT_AP_CREATE_ON_INIT == ApOperation::CREATE_ON_INIT.0 as u64;
-    GHCB_RS_SVM_VMGEXIT_AP_CREATE == ApOperation::CREATE.0 as u64;
-    GHCB_RS_SVM_VMGEXIT_AP_DESTROY == ApOperation::DESTROY.0 as u64;
-    GHCB_RS_SVM_VMGEXIT_SNP_RUN_VMPL == ExitCode::RUN_VMPL.0;
-    GHCB_RS_SVM_VMGEXIT_SAVIC == ExitCode::SECURE_AVIC.0;
-    GHCB_RS_SVM_VMGEXIT_SAVIC_REGISTER_GPA == SecureAvicOperation::REGISTER_GPA.0;
-    GHCB_RS_SVM_VMGEXIT_SAVIC_UNREGISTER_GPA == SecureAvicOperation::UNREGISTER_GPA.0;
-    GHCB_RS_SVM_VMGEXIT_SAVIC_SELF_GPA == secure_avic::SELF;
-    GHCB_RS_SVM_VMGEXIT_HV_FEATURES == ExitCode::HV_FEATURES.0;
-    GHCB_RS_SVM_VMGEXIT_TERM_REQUEST == ExitCode::TERMINATE.0;
-    GHCB_RS_SVM_VMGEXIT_UNSUPPORTED_EVENT == ExitCode::UNSUPPORTED_EVENT.0;
-    GHCB_RS_SVM_EXIT_SW == ExitCode::SW.0;
-    GHCB_RS_SVM_EXIT_ERR == ExitCode::ERR.0;
-    GHCB_RS_SVM_VMGEXIT_TERM_REASON == TERMINATION.to_info1();
+    GHCB_RS_SVM_IOIO_TYPE_MASK == IoInfo::TYPE_MASK;
+    GHCB_RS_SVM_IOIO_STR_MASK == IoInfo::STR_MASK;
+    GHCB_RS_SVM_IOIO_STR_SHIFT == IoInfo::STR_MASK.trailing_zeros() as u64;
+    GHCB_RS_SVM_IOIO_REP_MASK == IoInfo::REP_MASK;
+    GHCB_RS_SVM_IOIO_REP_SHIFT == IoInfo::REP_MASK.trailing_zeros() as u64;
+    GHCB_RS_SVM_IOIO_SIZE_MASK == IoInfo::SIZE_MASK;
+    GHCB_RS_SVM_IOIO_SIZE_SHIFT == IoInfo::SIZE_SHIFT as u64;
+    GHCB_RS_SVM_IOIO_ASIZE_MASK == IoInfo::ASIZE_MASK;
+    GHCB_RS_SVM_IOIO_ASIZE_SHIFT == IoInfo::ASIZE_SHIFT as u64;
+}
+
+// Event injection.
+same! {
+    GHCB_RS_SVM_EVTINJ_VEC_MASK == EventInjection::VECTOR_MASK;
+    GHCB_RS_SVM_EVTINJ_TYPE_MASK == EventInjection::TYPE_MASK;
+    GHCB_RS_SVM_EVTINJ_TYPE_SHIFT == EventInjection::TYPE_MASK.trailing_zeros() as u64;
+    GHCB_RS_SVM_EVTINJ_TYPE_EXEPT == EventInjection::TYPE_EXCEPTION;
+    GHCB_RS_SVM_EVTINJ_VALID == EventInjection::VALID;
+    GHCB_RS_SVM_EVTINJ_VALID_ERR == EventInjection::VALID_ERROR_CODE;
+}
+
+// The page.
+same! {
+    GHCB_RS_GHCB_SHARED_BUF_SIZE == page::SHARED_BUFFER_SIZE as u64;
+    GHCB_RS_EXPECTED_GHCB_SAVE_AREA_SIZE == page::SAVE_AREA_SIZE as u64;
+    GHCB_RS_EXPECTED_GHCB_SIZE == page::PAGE_SIZE as u64;
+    GHCB_RS_GHCB_PROTOCOL_MIN == Version::V1.0 as u64;
+    GHCB_RS_GHCB_PROTOCOL_MAX == Version::V2.0 as u64;
+    GHCB_RS_GHCB_DEFAULT_USAGE == Usage::DEFAULT.0 as u64;
+}
+
+// Page state changes.
+same! {
+    GHCB_RS_SNP_PAGE_STATE_PRIVATE == PageOperation::PRIVATE.0 as u64;
+    GHCB_RS_SNP_PAGE_STATE_SHARED == PageOperation::SHARED.0 as u64;
+    GHCB_RS_VMGEXIT_PSC_OP_PRIVATE == PageOperation::PRIVATE.0 as u64;
+    GHCB_RS_VMGEXIT_PSC_OP_SHARED == PageOperation::SHARED.0 as u64;
+    GHCB_RS_VMGEXIT_PSC_MAX_COUNT == psc::MAX_COUNT as u64;
+    GHCB_RS_VMGEXIT_PSC_ERROR_GENERIC == PscStatus::GENERIC.0;
+    GHCB_RS_VMGEXIT_PSC_ERROR_INVALID_HDR == PscStatus::INVALID_HEADER.0;
+    GHCB_RS_VMGEXIT_PSC_ERROR_INVALID_ENTRY == PscStatus::INVALID_ENTRY.0;
+}
+
+// Termination.
+same! {
+    GHCB_RS_SEV_TERM_SET_GEN == ReasonSet::GENERAL.0 as u64;
+    GHCB_RS_SEV_TERM_SET_LINUX == ReasonSet::LINUX.0 as u64;
+    GHCB_RS_GHCB_SEV_ES_GEN_REQ == GeneralReason::UNSPECIFIED.0 as u64;
+    GHCB_RS_GHCB_SEV_ES_PROT_UNSUPPORTED == GeneralReason::PROTOCOL_UNSUPPORTED.0 as u64;
+    GHCB_RS_GHCB_SNP_UNSUPPORTED == GeneralReason::SNP_UNSUPPORTED.0 as u64;
+    GHCB_RS_GHCB_TERM_REGISTER == LinuxReason::REGISTER.0 as u64;
+    GHCB_RS_GHCB_TERM_PSC == LinuxReason::PSC.0 as u64;
+    GHCB_RS_GHCB_TERM_PVALIDATE == LinuxReason::PVALIDATE.0 as u64;
+    GHCB_RS_GHCB_TERM_NOT_VMPL0 == LinuxReason::NOT_VMPL0.0 as u64;
+    GHCB_RS_GHCB_TERM_CPUID == LinuxReason::CPUID.0 as u64;
+    GHCB_RS_GHCB_TERM_CPUID_HV == LinuxReason::CPUID_HV.0 as u64;
+    GHCB_RS_GHCB_TERM_SECRETS_PAGE == LinuxReason::SECRETS_PAGE.0 as u64;
+    GHCB_RS_GHCB_TERM_NO_SVSM == LinuxReason::NO_SVSM.0 as u64;
+    GHCB_RS_GHCB_TERM_SVSM_VMPL0 == LinuxReason::SVSM_VMPL0.0 as u64;
+    GHCB_RS_GHCB_TERM_SVSM_CAA == LinuxReason::SVSM_CAA.0 as u64;
+    GHCB_RS_GHCB_TERM_SECURE_TSC == LinuxReason::SECURE_TSC.0 as u64;
+    GHCB_RS_GHCB_TERM_SVSM_CA_REMAP_FAIL == LinuxReason::SVSM_CA_REMAP_FAIL.0 as u64;
+    GHCB_RS_GHCB_TERM_SAVIC_FAIL == LinuxReason::SAVIC_FAIL.0 as u64;
+}
+
+// Replies.
+same! {
+    GHCB_RS_GHCB_HV_RESP_NO_ACTION == Action::NO_ACTION.0 as u64;
+    GHCB_RS_GHCB_HV_RESP_ISSUE_EXCEPTION == Action::ISSUE_EXCEPTION.0 as u64;
+    GHCB_RS_GHCB_HV_RESP_MALFORMED_INPUT == Action::MALFORMED_INPUT.0 as u64;
+    GHCB_RS_GHCB_ERR_NOT_REGISTERED == ErrorReason::NOT_REGISTERED.0 as u64;
+    GHCB_RS_GHCB_ERR_INVALID_USAGE == ErrorReason::INVALID_USAGE.0 as u64;
+    GHCB_RS_GHCB_ERR_INVALID_SCRATCH_AREA == ErrorReason::INVALID_SCRATCH_AREA.0 as u64;
+    GHCB_RS_GHCB_ERR_MISSING_INPUT == ErrorReason::MISSING_INPUT.0 as u64;
+    GHCB_RS_GHCB_ERR_INVALID_INPUT == ErrorReason::INVALID_INPUT.0 as u64;
+    GHCB_RS_GHCB_ERR_INVALID_EVENT == ErrorReason::INVALID_EVENT.0 as u64;
+}
+
+/// A status whose error is `vmm`.
+const fn status(vmm: u32, firmware: u32) -> u64 {
+    GuestRequestStatus {
+        vmm: VmmError(vmm),
+        firmware,
+    }
+    .to_info2()
+}
+
+// Guest requests.
+same! {
+    GHCB_RS_SNP_GUEST_FW_ERR_MASK == status(0, !0);
+    GHCB_RS_SNP_GUEST_VMM_ERR_SHIFT == GuestRequestStatus::VMM_SHIFT as u64;
+    GHCB_RS_SNP_GUEST_VMM_ERR == status(0x1234_5678, 0);
+    GHCB_RS_SNP_GUEST_FW_ERR ==
+        GuestRequestStatus::from_info2(0x1234_5678_90ab_cdef).firmware as u64;
+    GHCB_RS_SNP_GUEST_ERR == status(0x1234_5678, 0x9abc_def0);
+    GHCB_RS_SNP_GUEST_VMM_ERR_INVALID_LEN == VmmError::INVALID_LENGTH.0 as u64;
+    GHCB_RS_SNP_GUEST_VMM_ERR_BUSY == VmmError::BUSY.0 as u64;
 }
