@@ -2,7 +2,12 @@
 //! Checks that collect what is wrong instead of ending at the first.
 
 use crate::exit::{Exit, SYSTEM_EVENT_SEV_TERM};
+use crate::handler::Handler;
+use crate::request::Request;
 use crate::steps::Outcome;
+use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
+use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_END, SHARED_BUFFER_OFFSET};
+use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use std::fmt::Debug;
 
 /// What a test found wrong.
@@ -63,6 +68,57 @@ impl Check {
     pub fn went_on(&mut self, outcome: &Outcome) -> &mut Self {
         self.that("the guest goes on", outcome.went_on)
             .same("exception", outcome.exception, None)
+    }
+
+    /// The hypervisor refuses the request for `reason`, and changes nothing else.
+    pub fn refused(&mut self, outcome: &Outcome, handler: Handler, reason: ErrorReason) {
+        let reply = outcome.reply();
+        self.quiet(outcome)
+            .same("SW_EXITINFO1", reply.info1, 2)
+            .same("SW_EXITINFO2", reply.info2, reason.0.into());
+        self.contained(outcome, handler, ValidBitmap::EMPTY, false);
+    }
+
+    /// The hypervisor does what the request asks, with `info2` as result.
+    pub fn answered(&mut self, request: &Request, outcome: &Outcome, handler: Handler, info2: u64) {
+        let reply = outcome.reply();
+        let returned = request.code().returned(request.info1());
+        self.went_on(outcome)
+            .same("SW_EXITINFO1", reply.info1, 0)
+            .same("SW_EXITINFO2", reply.info2, info2);
+        self.contained(outcome, handler, returned, request.receives());
+    }
+
+    /// Nothing of the page changed but what a reply with `returned` holds, and the buffer if `received`.
+    ///
+    /// C returns RAX to RDX always (difference reply-fields).
+    pub fn contained(
+        &mut self,
+        outcome: &Outcome,
+        handler: Handler,
+        returned: ValidBitmap,
+        received: bool,
+    ) {
+        let Some(pages) = &outcome.pages else {
+            self.wrong("no page".into());
+            return;
+        };
+        let registers = match handler {
+            Handler::C => ValidBitmap::of(&[Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx]),
+            Handler::Rust => returned,
+        };
+        let fields = registers.union(ValidBitmap::REPLY);
+        self.same("fields of the reply", outcome.reply().valid, fields);
+        let bitmap = Field::ValidBitmapLow.offset()..Field::ValidBitmapHigh.offset() + 8;
+        let buffer = SHARED_BUFFER_OFFSET..SHARED_BUFFER_END;
+        let foreign: Vec<usize> = pages
+            .before
+            .differences(&pages.after)
+            .into_iter()
+            .filter(|at| !fields.fields().any(|field| field.offset() == *at))
+            .filter(|at| !bitmap.contains(at) && !(received && buffer.contains(at)))
+            .collect();
+        self.same("other words of the page that changed", foreign, Vec::new());
     }
 
     /// Userspace learns that the guest asks for its end with `msr`.

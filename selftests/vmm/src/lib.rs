@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A VMM for SEV-ES test guests, and what the test programs share.
 
+pub mod catalog;
 pub mod check;
 pub mod checks;
+pub mod difference;
 pub mod exit;
 pub mod handler;
 pub mod host;

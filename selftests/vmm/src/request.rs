@@ -3,6 +3,8 @@
 
 use crate::page::PageImage;
 use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::ioio::IoInfo;
 use ghcb_rs::ghcb_abi::page::{Field, PROTOCOL_VERSION_OFFSET, SHARED_BUFFER_OFFSET};
 
 /// Value of all quad words that a request does not set: a handler that reads one of them shows it.
@@ -17,21 +19,23 @@ pub struct Request {
     fields: Vec<(Field, u64)>,
     without: Vec<Field>,
     buffer: Vec<u8>,
+    scratch_inside: bool,
     version: u16,
     usage: u32,
 }
 
 impl Request {
     /// The event `code` with its exit information.
-    pub fn new(code: u64, info1: u64, info2: u64) -> Self {
+    pub fn new(code: ExitCode, info1: u64, info2: u64) -> Self {
         Self {
             fields: vec![
-                (Field::SwExitCode, code),
+                (Field::SwExitCode, code.0),
                 (Field::SwExitInfo1, info1),
                 (Field::SwExitInfo2, info2),
             ],
             without: Vec::new(),
             buffer: Vec::new(),
+            scratch_inside: false,
             version: 2,
             usage: 0,
         }
@@ -48,6 +52,17 @@ impl Request {
     pub fn without(mut self, field: Field) -> Self {
         self.without.push(field);
         self
+    }
+
+    /// Name a scratch area at `offset` of the page itself.
+    pub fn scratch_inside(mut self, offset: usize) -> Self {
+        self.scratch_inside = true;
+        self.with(Field::SwScratch, offset as u64)
+    }
+
+    /// Whether SW_SCRATCH counts from the page.
+    pub fn is_scratch_inside(&self) -> bool {
+        self.scratch_inside
     }
 
     /// Fill the shared buffer from its start.
@@ -77,8 +92,23 @@ impl Request {
     }
 
     /// The exit code.
-    pub fn code(&self) -> u64 {
-        self.field(Field::SwExitCode).unwrap_or(0)
+    pub fn code(&self) -> ExitCode {
+        ExitCode(self.field(Field::SwExitCode).unwrap_or(0))
+    }
+
+    /// The first exit information.
+    pub fn info1(&self) -> u64 {
+        self.field(Field::SwExitInfo1).unwrap_or(0)
+    }
+
+    /// Whether data come into the shared buffer.
+    pub fn receives(&self) -> bool {
+        let io = IoInfo(self.info1());
+        match self.code() {
+            ExitCode::MMIO_READ => true,
+            ExitCode::IOIO => io.is_string() && io.is_in(),
+            _ => false,
+        }
     }
 
     /// Fields marked valid.

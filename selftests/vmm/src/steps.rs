@@ -7,6 +7,7 @@ use crate::request::{Reply, Request};
 use crate::vm::{set_word, word, Config, Mail, Vcpu, Vm};
 use crate::watchdog::Watchdog;
 use anyhow::{bail, ensure, Result};
+use ghcb_rs::ghcb_abi::page::Field;
 use mailbox::{doorbell, map, step, Mailbox, Role, Step, PAGE, TAKEN};
 use std::mem::offset_of;
 use std::time::Duration;
@@ -23,12 +24,17 @@ pub struct Attempt {
     msr: u64,
     flags: u64,
     page: Option<PageImage>,
+    /// Whether SW_SCRATCH counts from the page.
+    scratch_inside: bool,
 }
 
 impl Attempt {
     /// A request through a page of its own.
     pub fn page(request: &Request) -> Self {
-        Self::image(request.image())
+        Self {
+            scratch_inside: request.is_scratch_inside(),
+            ..Self::image(request.image())
+        }
     }
 
     /// Any contents of a page of its own.
@@ -37,6 +43,7 @@ impl Attempt {
             msr: 0,
             flags: 0,
             page: Some(image),
+            scratch_inside: false,
         }
     }
 
@@ -46,6 +53,7 @@ impl Attempt {
             msr,
             flags: 0,
             page: None,
+            scratch_inside: false,
         }
     }
 
@@ -248,7 +256,12 @@ fn write_table(memory: &GuestMemoryMmap, table: &[Attempt]) -> Vec<Option<PageIm
             set_word(memory, address + offset, 0);
         }
         let gpa = map::page(index as u64);
-        let msr = match &attempt.page {
+        let mut image = attempt.page.clone();
+        if let (Some(image), true) = (&mut image, attempt.scratch_inside) {
+            let at = Field::SwScratch.offset();
+            image.set_word(at, image.word(at).wrapping_add(gpa));
+        }
+        let msr = match &image {
             Some(image) => {
                 GuestPage::new(memory, gpa).write(image);
                 gpa
@@ -261,7 +274,7 @@ fn write_table(memory: &GuestMemoryMmap, table: &[Attempt]) -> Vec<Option<PageIm
             address + offset_of!(Step, flags) as u64,
             attempt.flags,
         );
-        before.push(attempt.page.clone());
+        before.push(image);
     }
     before
 }

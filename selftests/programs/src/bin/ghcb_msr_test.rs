@@ -6,13 +6,14 @@ use clap::Parser;
 use ghcb_rs::ghcb_abi::ap::ResetHold;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::features::Features;
-use ghcb_rs::ghcb_abi::msr::{CpuidRegister, GhcbMsr, MsrInfo, MsrRequest, MsrResponse};
+use ghcb_rs::ghcb_abi::msr::{CpuidRegister, GhcbMsr, MsrInfo, MsrRequest, MsrResponse, GFN_NONE};
 use ghcb_rs::ghcb_abi::terminate::{ReasonSet, Termination};
 use ghcb_rs::ghcb_abi::version::Version;
 use mailbox::{device, map};
 use std::process::ExitCode as Status;
 use vmm::check::Check;
 use vmm::exit::Exit;
+use vmm::handler::Handler;
 use vmm::ktap::{self, Options, Report};
 use vmm::request::Request;
 use vmm::steps::{Attempt, StepVm};
@@ -125,7 +126,7 @@ fn queries(report: &mut Report, vm: &mut StepVm) {
     });
     report.test("0x080 hypervisor features: as through the page", || {
         let outcome = vm.take(Attempt::msr(MsrRequest::HypervisorFeatures.encode().0))?;
-        let event = Request::new(ExitCode::HV_FEATURES.0, 0, 0);
+        let event = Request::new(ExitCode::HV_FEATURES, 0, 0);
         let page = vm.take(Attempt::page(&event))?.reply();
         let want = MsrResponse::HypervisorFeatures(Features(page.info2)).encode();
         let mut check = Check::new();
@@ -152,22 +153,59 @@ fn holds(report: &mut Report, vm: &mut StepVm) {
 }
 
 fn refusals(report: &mut Report, vm: &mut StepVm) {
-    for (info, name) in [
-        (MsrInfo::PREFERRED_GPA_REQUEST, "0x010 preferred GPA"),
-        (MsrInfo::REGISTER_GPA_REQUEST, "0x012 register GPA"),
-        (MsrInfo::PSC_REQUEST, "0x014 page state change"),
+    let handler = report.handler();
+    for (info, name, failed) in [
+        (
+            MsrInfo::PREFERRED_GPA_REQUEST,
+            "0x010 preferred GPA",
+            MsrResponse::PreferredGpa { gfn: GFN_NONE },
+        ),
+        (
+            MsrInfo::REGISTER_GPA_REQUEST,
+            "0x012 register GPA",
+            MsrResponse::RegisterGpa { gfn: GFN_NONE },
+        ),
+        (
+            MsrInfo::PSC_REQUEST,
+            "0x014 page state change",
+            MsrResponse::PageStateChange {
+                error: MsrResponse::PSC_ERROR,
+            },
+        ),
     ] {
-        report.test(&format!("{name}: ends a guest that is not SNP"), || {
+        report.test(&format!("{name}: not for a guest without SNP"), || {
             let value = 0x0010_0000_0020_0000 | u64::from(info.0);
             let outcome = vm.take(Attempt::msr(value))?;
             let mut check = Check::new();
-            check.terminates(&outcome, value);
+            match handler {
+                // Difference snp-msr-requests.
+                Handler::C => check.terminates(&outcome, value),
+                Handler::Rust => check
+                    .quiet(&outcome)
+                    .same("MSR", outcome.msr, failed.encode().0),
+            };
             Ok(check.done())
         });
     }
+    report.test("0x016 run VMPL: not for a guest without SNP", || {
+        let value = MsrRequest::RunVmpl { vmpl: 1 }.encode().0;
+        let outcome = vm.take(Attempt::msr(value))?;
+        let mut check = Check::new();
+        check.quiet(&outcome);
+        match handler {
+            // Difference snp-msr-requests.
+            Handler::C => check.same("MSR", outcome.msr, value),
+            Handler::Rust => {
+                let response = GhcbMsr(outcome.msr).response();
+                let failed = matches!(response, Some(MsrResponse::RunVmpl { error: 1.. }));
+                check.that("the response tells an error", failed)
+            }
+        };
+        Ok(check.done())
+    });
     report.test("each other request: no answer, the MSR stays", || {
         let known = [
-            0x000, 0x002, 0x004, 0x006, 0x010, 0x012, 0x014, 0x080, 0x100,
+            0x000, 0x002, 0x004, 0x006, 0x010, 0x012, 0x014, 0x016, 0x080, 0x100,
         ];
         let values: Vec<u64> = (0..0x1000u64)
             .filter(|info| !known.contains(info))

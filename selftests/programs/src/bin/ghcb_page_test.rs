@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The GHCB page: each event right, and with each required field left out; each exit code; each error.
+
+use anyhow::Result;
+use clap::Parser;
+use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
+use ghcb_rs::ghcb_abi::reply::{ErrorReason, EventInjection};
+use std::process::ExitCode as Status;
+use vmm::catalog::{self, Right};
+use vmm::check::Check;
+use vmm::difference::Difference;
+use vmm::exit::Exit;
+use vmm::handler::Handler;
+use vmm::ktap::{self, Options, Report};
+use vmm::request::{Request, EXIT_FIELDS, POISON};
+use vmm::steps::{Attempt, StepVm};
+use vmm::vm::Config;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> Status {
+    let arguments = Arguments::parse();
+    ktap::run(&arguments.options, |report| {
+        for ghcb_version in [2, 1] {
+            let config = Config {
+                ghcb_version,
+                ..Config::default()
+            };
+            let mut vm = StepVm::with(config, &[])?;
+            for right in catalog::rights() {
+                event(report, &mut vm, &right);
+            }
+        }
+        let mut vm = StepVm::new()?;
+        exit_codes(report, &mut vm);
+        refusals(report, &mut vm);
+        exceptions(report, &mut vm);
+        time_stamps(report, &mut vm);
+        versions(report, &mut vm);
+        last_words(report, &mut vm);
+        Ok(())
+    })
+}
+
+/// The event as it should be, then without each of the fields that it needs.
+fn event(report: &mut Report, vm: &mut StepVm, right: &Right) {
+    let version = vm.vm().config().ghcb_version;
+    let name = format!("version {version}: {}", right.name);
+    let handler = report.handler();
+    report.test(&format!("{name}: done"), || {
+        let outcome = vm.take(Attempt::page(&right.request))?;
+        let mut check = Check::new();
+        check.answered(&right.request, &outcome, handler, right.info2);
+        check.same("exits", outcome.exits.clone(), right.exits.clone());
+        let Some(pages) = &outcome.pages else {
+            return Ok(vec!["no page".into()]);
+        };
+        for (field, value) in &right.registers {
+            let got = pages.after.word(field.offset());
+            check.same(&format!("{field:?}"), got, *value);
+        }
+        let length = right.buffer.len();
+        let got = pages.after.bytes(SHARED_BUFFER_OFFSET, length);
+        check.same("data", got, right.buffer.clone());
+        if right.request.receives() {
+            let beyond = pages.after.byte(SHARED_BUFFER_OFFSET + length);
+            check.same("byte behind the data", beyond, POISON as u8);
+        }
+        Ok(check.done())
+    });
+    let required = required(&right.request);
+    report.test(&format!("{name}: without each required field"), || {
+        let mut check = Check::new();
+        for field in required.fields() {
+            let outcome = vm.take(Attempt::page(&right.request.clone().without(field)))?;
+            check.about(format!("without {field:?}")).refused(
+                &outcome,
+                handler,
+                ErrorReason::MISSING_INPUT,
+            );
+        }
+        Ok(check.done())
+    });
+}
+
+/// Fields that the request can't do without.
+fn required(request: &Request) -> ValidBitmap {
+    let required = request.code().required(request.info1());
+    let leaf = request.field(Field::Rax) == Some(ExitCode::CPUID_NEEDS_XCR0);
+    if request.code() == ExitCode::CPUID && leaf {
+        required.with(Field::Xcr0)
+    } else {
+        required
+    }
+}
+
+fn exit_codes(report: &mut Report, vm: &mut StepVm) {
+    let handler = report.handler();
+    let known: Vec<u64> = catalog::rights()
+        .iter()
+        .map(|right| right.request.code().0)
+        .chain([
+            0x27,
+            0x6e,
+            0x6f,
+            0x87,
+            0x8000_fffd,
+            0x8000_fffe,
+            0x8000_ffff,
+        ])
+        .collect();
+    let codes: Vec<u64> = (0..0x410)
+        .chain([0x4000_0000, 0x7fff_ffff])
+        .chain(0x8000_0000..0x8000_0030)
+        .chain(0x8000_fff0..0x8001_0000)
+        .chain([u64::from(u32::MAX), 0x1_0000_0072, 1 << 63, u64::MAX])
+        .filter(|code| !known.contains(code))
+        .collect();
+    report.test("each other exit code: invalid event", || {
+        let attempts: Vec<Attempt> = codes
+            .iter()
+            .map(|code| Attempt::page(&Request::new(ExitCode(*code), 0, 0)))
+            .collect();
+        let mut check = Check::new();
+        let mut outcomes = Vec::new();
+        for table in attempts.chunks(64) {
+            outcomes.extend(vm.take_all(table)?);
+        }
+        check.same("number of answers", outcomes.len(), codes.len());
+        for (code, outcome) in codes.iter().zip(&outcomes) {
+            check.about(format!("exit code {code:#x}")).refused(
+                outcome,
+                handler,
+                ErrorReason::INVALID_EVENT,
+            );
+        }
+        Ok(check.done())
+    });
+}
+
+fn refusals(report: &mut Report, vm: &mut StepVm) {
+    let handler = report.handler();
+    let mut refused = |name: &str, request: Request, reason| {
+        report.test(name, || {
+            let outcome = vm.take(Attempt::page(&request))?;
+            let mut check = Check::new();
+            check.refused(&outcome, handler, reason);
+            Ok(check.done())
+        });
+    };
+    let nothing = Request::new(ExitCode::INVD, 0, 0);
+    for usage in [1, 0x8000_0000, u32::MAX] {
+        let name = format!("usage {usage:#x}: usage not valid");
+        refused(
+            &name,
+            nothing.clone().usage(usage),
+            ErrorReason::INVALID_USAGE,
+        );
+    }
+    let none = EXIT_FIELDS
+        .iter()
+        .fold(nothing.clone(), |request, field| request.without(*field));
+    refused(
+        "an empty bitmap: missing input",
+        none,
+        ErrorReason::MISSING_INPUT,
+    );
+    for operation in [2, 1 << 32, u64::MAX] {
+        refused(
+            &format!("AP jump table: operation {operation:#x}: invalid input"),
+            Request::new(ExitCode::AP_JUMP_TABLE, operation, 0),
+            ErrorReason::INVALID_INPUT,
+        );
+    }
+}
+
+fn exceptions(report: &mut Report, vm: &mut StepVm) {
+    let handler = report.handler();
+    for (info1, name) in [(0, "RDMSR"), (1, "WRMSR")] {
+        report.test(
+            &format!("{name} of no MSR: the guest shall raise #GP"),
+            || {
+                let request = Request::new(ExitCode::MSR, info1, 0)
+                    .with(Field::Rcx, catalog::NO_MSR)
+                    .with(Field::Rax, 0)
+                    .with(Field::Rdx, 0);
+                let outcome = vm.take(Attempt::page(&request))?;
+                let mut check = Check::new();
+                let want = EventInjection::GP_WITHOUT_ERROR_CODE.0;
+                check
+                    .quiet(&outcome)
+                    .same("SW_EXITINFO1", outcome.reply().info1, 1)
+                    // Without an error code, the upper half holds nothing.
+                    .same("SW_EXITINFO2", outcome.reply().info2 & 0xffff_ffff, want);
+                Ok(check.done())
+            },
+        );
+    }
+    report.test("RDPMC without counters: #GP", || {
+        let request = Request::new(ExitCode::RDPMC, 0, 0).with(Field::Rcx, 0x1234);
+        let outcome = vm.take(Attempt::page(&request))?;
+        let asked =
+            (outcome.reply().info1 == 1).then(|| EventInjection(outcome.reply().info2).vector());
+        let mut check = Check::new();
+        let gp = EventInjection::GP_VECTOR;
+        let (injected, told) =
+            Difference::Exception.choose(handler, (Some((gp, 0)), None), (None, Some(gp)));
+        check
+            .that("the guest goes on", outcome.went_on)
+            .same("exception injected", outcome.exception, injected)
+            .same("exception to be raised", asked, told)
+            .same("exits", outcome.exits, Vec::new());
+        Ok(check.done())
+    });
+    report.test("DR7: what comes back", || {
+        let write = Request::new(ExitCode::WRITE_DR7, 0, 0).with(Field::Rax, 0x400);
+        let read = Request::new(ExitCode::READ_DR7, 0, 0);
+        vm.take(Attempt::page(&write))?;
+        let outcome = vm.take(Attempt::page(&read))?;
+        let mut check = Check::new();
+        check.answered(&read, &outcome, handler, 0);
+        let want = Difference::Dr7.choose(handler, 0, 0x400);
+        check.same("RAX", outcome.reply().rax, want);
+        Ok(check.done())
+    });
+}
+
+fn time_stamps(report: &mut Report, vm: &mut StepVm) {
+    let handler = report.handler();
+    let stamp = |vm: &mut StepVm, code| -> Result<_> {
+        let request = Request::new(code, 0, 0);
+        let outcome = vm.take(Attempt::page(&request))?;
+        Ok((request, outcome))
+    };
+    for (code, name) in [(ExitCode::RDTSC, "RDTSC"), (ExitCode::RDTSCP, "RDTSCP")] {
+        report.test(&format!("{name}: answered"), || {
+            let (request, first) = stamp(vm, code)?;
+            let mut check = Check::new();
+            match (handler, code) {
+                (Handler::C, ExitCode::RDTSC) => {
+                    let error = Exit::InternalError { suberror: 4 };
+                    check.same("exits", first.exits.clone(), vec![error]);
+                    check.that("the vCPU can run again", first.went_on);
+                }
+                (Handler::C, _) => {
+                    let undefined = Some((EventInjection::UD_VECTOR, 0));
+                    check.same("exception", first.exception, undefined);
+                }
+                (Handler::Rust, _) => {
+                    let (_, second) = stamp(vm, code)?;
+                    for outcome in [&first, &second] {
+                        check.answered(&request, outcome, handler, 0);
+                        check.same("exits", outcome.exits.clone(), Vec::new());
+                        check.same("upper half of RAX", outcome.reply().rax >> 32, 0);
+                        check.same("upper half of RDX", outcome.reply().rdx >> 32, 0);
+                    }
+                    let [a, b] = [&first, &second]
+                        .map(|outcome| outcome.reply().rdx << 32 | outcome.reply().rax);
+                    check.that("time passes", a < b);
+                }
+            }
+            Ok(check.done())
+        });
+    }
+}
+
+/// The page's protocol version says how the guest wrote it; an unknown one changes nothing.
+fn versions(report: &mut Report, vm: &mut StepVm) {
+    let handler = report.handler();
+    report.test(
+        "protocol version 0 to 3 and 0xffff in the page: answered",
+        || {
+            let mut check = Check::new();
+            for version in [0, 1, 2, 3, 0xffff] {
+                let request = Request::new(ExitCode::INVD, 0, 0).version(version);
+                let outcome = vm.take(Attempt::page(&request))?;
+                check.about(format!("version {version}"));
+                check.answered(&request, &outcome, handler, 0);
+            }
+            Ok(check.done())
+        },
+    );
+    report.test(
+        "the bitmap may mark itself and fields that no event needs",
+        || {
+            let request = [
+                Field::ValidBitmapLow,
+                Field::ValidBitmapHigh,
+                Field::Rbp,
+                Field::R15,
+            ]
+            .iter()
+            .fold(Request::new(ExitCode::INVD, 0, 0), |request, field| {
+                request.with(*field, POISON)
+            });
+            let outcome = vm.take(Attempt::page(&request))?;
+            let mut check = Check::new();
+            check.answered(&request, &outcome, handler, 0);
+            Ok(check.done())
+        },
+    );
+}
+
+/// Events that concern the whole guest.
+fn last_words(report: &mut Report, vm: &mut StepVm) {
+    let handler = report.handler();
+    report.test(
+        "hypervisor features: none that need SNP, except from C",
+        || {
+            let request = Request::new(ExitCode::HV_FEATURES, 0, 0);
+            let outcome = vm.take(Attempt::page(&request))?;
+            let mut check = Check::new();
+            let want = Difference::SnpFeatures.choose(handler, 3, 0);
+            check.answered(&request, &outcome, handler, want);
+            Ok(check.done())
+        },
+    );
+    report.test(
+        "unsupported event: KVM_RUN tells it, and the vCPU can run again",
+        || {
+            let request = Request::new(ExitCode::UNSUPPORTED_EVENT, 0x1234, 0);
+            let outcome = vm.take(Attempt::page(&request))?;
+            let mut check = Check::new();
+            check
+                .same("exits", outcome.exits.clone(), vec![Exit::Errno(22)])
+                .that("the guest goes on", outcome.went_on);
+            Ok(check.done())
+        },
+    );
+    report.test(
+        "terminate: userspace learns it, whatever the reason",
+        || {
+            let mut check = Check::new();
+            for reason in [0, 0x42_e, u64::MAX] {
+                let request = Request::new(ExitCode::TERMINATE, reason, reason);
+                let outcome = vm.take(Attempt::page(&request))?;
+                check
+                    .about(format!("reason {reason:#x}"))
+                    .terminates(&outcome, StepVm::page_of(0));
+            }
+            Ok(check.done())
+        },
+    );
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Where the livepatch answers otherwise than kvm_amd's C function, on purpose; each by its name in README.md.
+
+use crate::handler::Handler;
+
+/// A deliberate difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Difference {
+    /// C returns RAX, RBX, RCX and RDX with every reply; Rust those that the event returns.
+    ReplyFields,
+    /// C ends a guest for MSR requests of SEV-SNP, or does not answer; Rust answers that they failed.
+    SnpMsrRequests,
+    /// C tells guests without SEV-SNP of its features; Rust tells them that there are none.
+    SnpFeatures,
+    /// C ends the run at RDTSC; Rust answers.
+    Rdtsc,
+    /// C injects #UD at RDTSCP; Rust answers.
+    Rdtscp,
+    /// C takes several size bits of IOIO for a size; Rust refuses them.
+    IoSize,
+    /// C ends the run at a string count that is too large; Rust refuses the scratch area.
+    StringCount,
+    /// C ends the run when a scratch area can't be read; Rust refuses it.
+    ScratchUnreadable,
+    /// C injects the exception of a failed emulation; Rust tells the guest to raise it.
+    Exception,
+    /// C returns RAX at a read of DR7; Rust the value last written.
+    Dr7,
+    /// C keeps the unused bits of a CPUID request in its response; Rust clears them.
+    MsrCpuidBits,
+}
+
+impl Difference {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ReplyFields,
+        Self::SnpMsrRequests,
+        Self::SnpFeatures,
+        Self::Rdtsc,
+        Self::Rdtscp,
+        Self::IoSize,
+        Self::StringCount,
+        Self::ScratchUnreadable,
+        Self::Exception,
+        Self::Dr7,
+        Self::MsrCpuidBits,
+    ];
+
+    /// Its name in README.md.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReplyFields => "reply-fields",
+            Self::SnpMsrRequests => "snp-msr-requests",
+            Self::SnpFeatures => "snp-features",
+            Self::Rdtsc => "rdtsc",
+            Self::Rdtscp => "rdtscp",
+            Self::IoSize => "io-size",
+            Self::StringCount => "string-count",
+            Self::ScratchUnreadable => "scratch-unreadable",
+            Self::Exception => "exception",
+            Self::Dr7 => "dr7",
+            Self::MsrCpuidBits => "msr-cpuid-bits",
+        }
+    }
+
+    /// `c` or `rust`, whichever is right for `handler`.
+    pub fn choose<T>(self, handler: Handler, c: T, rust: T) -> T {
+        match handler {
+            Handler::C => c,
+            Handler::Rust => rust,
+        }
+    }
+}
