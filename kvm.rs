@@ -8,6 +8,7 @@
 //! written into it, the request in the VMCB's exit fields, and a scratch area's copy in `sev_es.ghcb_sa`,
 //! as if that area lay outside the page.
 
+mod abi_proof;
 pub(crate) mod bindings;
 mod buffer;
 pub(crate) mod identity;
@@ -40,11 +41,14 @@ use bindings::{kvm, kvm_sev_info, kvm_svm, kvm_vcpu, vcpu_svm, vmcb, vmcb_contro
 use buffer::Buffer;
 use core::{
     arch::x86_64::_rdtsc,
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering},
 };
 use page::{MappedPage, UserPage};
+
+// bindgen has no offset for what an unnamed union holds: the save area, where C keeps the CPL.
+const _: () = assert!(mem::offset_of!(vmcb, __bindgen_anon_1) == 0x400, "vmcb.save moved");
 
 /// log2 of the page size. C: `PAGE_SHIFT`.
 const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();

@@ -20,6 +20,7 @@ use kernel::{
     error::to_result,
     ffi::{c_int, c_void},
     prelude::*,
+    str::as_char_ptr_in_const_context,
     sync::atomic::{Atomic, Relaxed},
 };
 
@@ -165,7 +166,7 @@ const fn zeroed<T>() -> T {
 /// A function and its replacement.
 const fn function(name: &'static CStr, replacement: *mut c_void) -> klp_func {
     let mut func: klp_func = zeroed();
-    func.old_name = name.as_ptr().cast();
+    func.old_name = as_char_ptr_in_const_context(name).cast();
     func.new_func = replacement;
     func
 }
@@ -178,7 +179,7 @@ static FUNCTIONS: Shared<[klp_func; 3]> = Shared(UnsafeCell::new([
 
 static OBJECTS: Shared<[klp_object; 2]> = Shared(UnsafeCell::new({
     let mut object: klp_object = zeroed();
-    object.name = OBJECT.as_ptr().cast();
+    object.name = as_char_ptr_in_const_context(OBJECT).cast();
     object.funcs = FUNCTIONS.0.get().cast();
     object.callbacks.pre_patch = Some(pre_patch);
     [object, zeroed()]

@@ -30,7 +30,8 @@ macro_rules! same {
     ($($name:ident == $value:expr;)*) => {
         $(
             const _: () = assert!(
-                c::$name == $value,
+                // C's `unsigned long` is `usize` here.
+                c::$name as u64 == $value,
                 concat!(stringify!($name), ": the kernel's headers and ghcb_abi differ"),
             );
         )*

@@ -4,7 +4,10 @@
 
 use crate::kvm::bindings::ratelimit_state;
 use core::{cell::UnsafeCell, mem::MaybeUninit};
-use kernel::ffi::{c_char, c_int};
+use kernel::{
+    ffi::{c_char, c_int},
+    prelude::*,
+};
 
 extern "C" {
     /// C: `include/linux/ratelimit.h`.
@@ -42,6 +45,6 @@ impl RateLimit {
     /// Whether one more message may be written now.
     pub(super) fn allows(&self) -> bool {
         // SAFETY: The state lives as long as the module; the name is a C string.
-        unsafe { ___ratelimit(self.0.get(), c"ghcb_rs".as_ptr().cast()) != 0 }
+        unsafe { ___ratelimit(self.0.get(), c"ghcb_rs".as_char_ptr()) != 0 }
     }
 }
