@@ -84,7 +84,7 @@ end() { say "${1:-$((SECONDS - begun)) s}"; }
 # explain LOG: why a step failed, in one sentence where the reason is known, else the end of its log.
 explain() {
 	local log=$1 error
-	error=$(grep '^error: ' "$log" | tail -n 1) || true
+	error=$(tail -n 1 "$log" | grep '^error: ') || true
 	if grep -qi 'no space left on device' "$log"; then
 		error="error: no space is left for $cache: make room and run it again, it goes on where it stopped."
 	elif grep -qE 'Temporary failure resolving|Could not resolve|Unable to connect|Could not connect|Connection timed out|Network is unreachable|Connection refused|Failed to fetch|download of .* failed|spurious network error' "$log"; then

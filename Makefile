@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The module, and the test machine around it. Kbuild is what the kernel's build system reads.
+#
+## make              ghcb_rs.ko for Debian's newest kernel, in a Debian root of its own
+## make KDIR=DIR     ghcb_rs.ko for the prepared kernel tree DIR, with this machine's own tools; needs no root rights
+## make demo         boot Debian's kernel as an SEV-ES guest on an emulated SEV-ES host; its VMGEXITs answered in Rust
+## make test         all tests
+## make vm           a shell on the emulated host
+## make update       next time, look for newer packages
+## make clean        remove what a build leaves in the checkout
+## make distclean    remove the cache too
+##
+## All but `make KDIR=` need root rights and, the first time, the network. What they build is kept in
+## $GHCB_RS_CACHE (default: ~/.cache/ghcb_rs), about 5 GB.
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := all
+
+ifdef KDIR
+objtool := $(firstword $(wildcard $(addsuffix /tools/objtool/objtool,$(KDIR) $(KDIR)/../build)))
+
+all:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+	@$(if $(objtool),,echo "error: $(KDIR) has no objtool: build its modules_prepare target first." >&2; exit 1)
+	$(objtool) klp post-link ghcb_rs.ko
+else
+all:
+	@scripts/setup root kernel module
+endif
+
+demo test vm:
+	@scripts/$@
+
+# Newer packages: the kernel's, QEMU's, the compilers'.
+update:
+	@scripts/cache update
+
+# What a build leaves in the checkout; the cache stays.
+clean:
+	@find . -path ./.git -prune -o -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
+		-o -name '.*.cmd' -o -name '.*.d' -o -name '*_generated.rs' -o -name '*.rmeta' -o -name .layout.checked \
+		-o -name Module.symvers -o -name modules.order \) -exec rm -f {} +
+	@rm -rf target selftests/target selftests/out fuzz/target
+
+distclean: clean
+	@scripts/cache remove
+
+help:
+	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: all demo test vm update clean distclean help

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Payloads for the emulated host, and runs of it.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# new_run NAME: an empty payload for a run whose logs will lie in $logs/NAME.
+new_run() {
+	run=$logs/$1
+	rm -rf --one-file-system "$run"
+	mkdir -p "$run/payload"
+	cp "$top/scripts/host/init" "$top/scripts/host/lib.sh" "$run/payload/"
+}
+
+# add_module: put ghcb_rs.ko into the payload.
+add_module() { cp "$cache/module/ghcb_rs.ko" "$run/payload/"; }
+
+# boot_host SECONDS [OPTION...]: run the payload for at most that long; its output goes to $run/output too.
+boot_host() {
+	local limit=$1 status=0
+	shift
+	in_root timeout --foreground "$limit" bash /checkout/scripts/boot "/cache/log/${run##*/}" "$@" \
+		</dev/null 2>"$run/emulator" | tee "$run/output" || status=${PIPESTATUS[0]}
+	rm -rf --one-file-system "$run/payload"
+	return "$status"
+}
+
+# end_of_run STATUS: say where the logs are when a run went wrong, and end with its exit code.
+end_of_run() {
+	case $1 in
+	0) exit 0 ;;
+	124) say "error: the emulated host did not end in time." ;;
+	125)
+		say "error: the emulated host ended by itself; the end of its console:"
+		tail -n 30 "$run/console" "$run/emulator" | sed 's/^/    /' >&2
+		;;
+	esac
+	say "The whole logs: $run/output (what ran), $run/console (the host's kernel), $run/emulator"
+	exit "$1"
+}

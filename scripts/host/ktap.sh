@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Tests on the emulated host, one KTAP line each.
+
+# shellcheck source=scripts/host/lib.sh
+. /payload/lib.sh
+cd /payload || exit 1
+log=/tmp/log
+mkdir -p "$log"
+# The third serial line takes the whole logs of all tests.
+stty -F /dev/ttyS2 raw -echo
+number=0
+# Whether any test failed, for the exit code of whoever sources this.
+# shellcheck disable=SC2034
+failed=0
+
+# plan COUNT: how many tests there will be.
+plan() {
+	echo "KTAP version 1"
+	echo "1..$1"
+}
+
+# test_that NAME SECONDS COMMAND...: one test, its output shown if it fails. COMMAND is a function, or a program with its
+# arguments; it passes with 0, is skipped with 4 (as in kselftest), and fails with anything else.
+test_that() {
+	local name=$1 limit=$2 status=0 began=$SECONDS reason subtests
+	shift 2
+	number=$((number + 1))
+	echo "ghcb_rs: test $number: $name" >/dev/kmsg
+	if [ "$(type -t "$1")" = function ]; then
+		"$@" >"$log/$name" 2>&1 || status=$?
+	else
+		timeout "$limit" "$@" >"$log/$name" 2>&1 || status=$?
+	fi
+	if [ "$status" -eq 0 ] && ! kernel_is_well >>"$log/$name"; then
+		status=kernel
+		# Told once.
+		dmesg -C
+	fi
+	{
+		echo "===== $number $name: $status"
+		cat "$log/$name"
+	} >/dev/ttyS2
+	subtests=$(grep -cE '^(# )?(not )?ok [0-9]' "$log/$name")
+	case $status in
+	0) reason= ;;
+	4) reason=" # SKIP $(tail -n 1 "$log/$name")" ;;
+	124) reason=" # TIMEOUT $limit s" ;;
+	kernel) reason=" # the kernel reported a bug of its own" ;;
+	*) reason=" # exit=$status" ;;
+	esac
+	case $status in
+	0 | 4) echo "ok $number $name$reason" ;;
+	*)
+		# shellcheck disable=SC2034
+		failed=1
+		echo "not ok $number $name$reason"
+		tail -n 60 "$log/$name" | sed 's/^/#   /'
+		dmesg | tail -n 25 | sed 's/^/#   kernel: /'
+		;;
+	esac
+	echo "# $name: $((SECONDS - began)) s, $subtests subtests"
+}
+
+# refused ERRNO WORD [PARAMETER...]: insmod of the module fails with that error and says a sentence that has WORD.
+refused() {
+	local errno=$1 word=$2 output
+	shift 2
+	dmesg -C
+	if output=$(insmod "$module" "$@" 2>&1); then
+		echo "the module was not refused"
+		rmmod ghcb_rs
+		return 1
+	fi
+	echo "$output"
+	dmesg
+	grep -q "$errno" <<<"$output" || return
+	dmesg | grep 'ghcb_rs:' | grep -q "$word" || return
+	[ ! -e "$patch" ] && [ ! -e "$events" ]
+}
+

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What programs on the emulated host share: SEV, the module ghcb_rs, its counters.
+
+module=/payload/ghcb_rs.ko
+patch=/sys/kernel/livepatch/ghcb_rs
+events=/sys/kernel/debug/ghcb_rs/events
+
+# load_kvm [PARAMETER...]: Debian's own kvm_amd, with SEV-ES unless told otherwise.
+load_kvm() {
+	modprobe ccp || return
+	modprobe kvm_amd "${@:-sev_es=1}"
+}
+
+# settled: wait until no task is between the two handlers any more.
+settled() {
+	for _ in $(seq 1 100); do
+		[ "$(cat "$patch/transition" 2>/dev/null || echo 0)" = 1 ] || return 0
+		sleep 0.1
+	done
+	echo "ghcb_rs: still in transition after 10 s"
+	return 1
+}
+
+# enable: put the module in, or refuse as it does.
+enable() { insmod "$module" "$@" && settled; }
+
+# disable: give the handler back and take the module out.
+disable() {
+	echo 0 >"$patch/enabled" || return
+	for _ in $(seq 1 100); do
+		[ -e "$patch" ] || break
+		sleep 0.1
+	done
+	[ ! -e "$patch" ] || return
+	# The last reference goes a moment after the directory.
+	for _ in $(seq 1 20); do
+		rmmod ghcb_rs 2>/dev/null && return
+		sleep 0.1
+	done
+	rmmod ghcb_rs
+}
+
+# total FIELD: of the counters, summed over all events: 2 rust, 3 c, 4 errors.
+total() { awk -F '\t' -v field="$1" '$1 == "total" { print $field }' "$events"; }
+
+# kernel_is_well: the kernel has reported no bug of its own since it was booted.
+kernel_is_well() {
+	! dmesg | grep -E 'cut here|BUG:|Oops|general protection fault|Call Trace|rcu:.*stall|blocked for more'
+}

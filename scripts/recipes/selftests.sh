@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The project's own test programs and the guests that they run.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+mkdir -p /cache/selftests-build
+CARGO_TARGET_DIR=/cache/selftests-build /checkout/selftests/build "$1/out"
