@@ -13,6 +13,7 @@ pub mod ktap;
 pub mod page;
 pub mod paging;
 pub mod request;
+pub mod scratch;
 pub mod sev;
 pub mod steps;
 pub mod vm;
