@@ -1,0 +1,28 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The little of instruction decoding that an intercept needs.
+ */
+#ifndef I386_TCG_SEV_INSN_H
+#define I386_TCG_SEV_INSN_H
+
+typedef struct SevInsn {
+    int len;                    /* 0: none that can be intercepted */
+    bool rep;                   /* F2 or F3 prefix */
+    int gpr;                    /* MOV to or from CR, DR: register, else -1 */
+    int vector;                 /* INTn and its kin, else -1 */
+    bool has_ea;                /* INVLPG: linear address */
+    uint64_t ea;
+} SevInsn;
+
+/* At most @max bytes at RIP, without a fault: returns how many */
+int sev_insn_peek(CPUX86State *env, uint8_t *buf, int max);
+
+/*
+ * Decode what stands at RIP.  CPU state must be that before the instruction:
+ * if its bytes are not mapped any more, the fault that a fetch takes is
+ * raised, and the instruction starts again.
+ */
+void sev_insn_decode(CPUX86State *env, SevInsn *in);
+
+#endif

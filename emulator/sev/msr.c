@@ -1,0 +1,88 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * CPUID leaf and MSRs of SEV and SEV-ES.
+ */
+#include "qemu/osdep.h"
+#include "cpu.h"
+#include "compat.h"
+#include "vmcb.h"
+
+#define MSR_SYSCFG              0xc0010010
+#define MSR_HWCR                0xc0010015
+#define MSR_SEV_ES_GHCB         0xc0010130
+#define MSR_SEV_STATUS          0xc0010131
+
+#define SYSCFG_MEM_ENCRYPT      (1u << 23)
+#define HWCR_SMMLOCK            (1u << 0)
+#define HWCR_TSC_FREQ_SEL       (1u << 24)
+
+/* CPUID 0x8000001F, EAX */
+#define CPUID_SEV               (1u << 1)
+#define CPUID_VM_PAGE_FLUSH     (1u << 2)
+#define CPUID_SEV_ES            (1u << 3)
+#define CPUID_V_TSC_AUX         (1u << 9)
+#define CPUID_COHERENT          (1u << 10)
+#define CPUID_DEBUG_SWAP        (1u << 14)
+
+void sev_tcg_cpuid(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
+                   uint32_t *ecx, uint32_t *edx)
+{
+    if (!env_archcpu(env)->sev_tcg) {
+        return;
+    }
+    *eax = CPUID_SEV | CPUID_VM_PAGE_FLUSH | CPUID_SEV_ES | CPUID_V_TSC_AUX |
+           CPUID_COHERENT | CPUID_DEBUG_SWAP;
+    *ebx = SEV_CBIT | SEV_PHYS_REDUCED << 6;
+    *ecx = SEV_ASIDS;
+    *edx = SEV_MIN_SEV_ASID;
+}
+
+bool sev_tcg_rdmsr(CPUX86State *env)
+{
+    SevTcgState *s = &env->sev;
+    uint64_t val;
+
+    if (!env_archcpu(env)->sev_tcg) {
+        return false;
+    }
+    switch ((uint32_t)env->regs[R_ECX]) {
+    case MSR_SYSCFG:
+    case MSR_HWCR:
+        if (env->hflags & HF_GUEST_MASK) {
+            return false;
+        }
+        val = (uint32_t)env->regs[R_ECX] == MSR_SYSCFG ? SYSCFG_MEM_ENCRYPT :
+              HWCR_SMMLOCK | HWCR_TSC_FREQ_SEL;
+        break;
+    case MSR_SEV_STATUS:
+        if (!s->cbit && (env->hflags & HF_GUEST_MASK)) {
+            return false;
+        }
+        val = s->cbit ? s->sev_status : 0;
+        break;
+    case MSR_SEV_ES_GHCB:
+        if (!s->vmsa) {
+            return false;
+        }
+        val = x86_ldq_phys(env_cpu(env), env->vm_vmcb + VMCB_GHCB_GPA);
+        break;
+    default:
+        return false;
+    }
+    env->regs[R_EAX] = (uint32_t)val;
+    env->regs[R_EDX] = val >> 32;
+    return true;
+}
+
+bool sev_tcg_wrmsr(CPUX86State *env)
+{
+    uint64_t val = (uint32_t)env->regs[R_EAX] |
+                   (uint64_t)(uint32_t)env->regs[R_EDX] << 32;
+
+    if ((uint32_t)env->regs[R_ECX] != MSR_SEV_ES_GHCB || !env->sev.vmsa) {
+        return false;
+    }
+    x86_stq_phys(env_cpu(env), env->vm_vmcb + VMCB_GHCB_GPA, val);
+    return true;
+}

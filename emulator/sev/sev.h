@@ -1,0 +1,96 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * AMD SEV and SEV-ES for TCG: what QEMU's existing files and the files of
+ * this directory know of each other.
+ */
+#ifndef I386_TCG_SEV_H
+#define I386_TCG_SEV_H
+
+/* Geometry that CPUID 0x8000001F announces */
+#define SEV_CBIT                51
+#define SEV_CBIT_MASK           (1ull << SEV_CBIT)
+#define SEV_PHYS_REDUCED        1
+#define SEV_ASIDS               32      /* ECX: ASIDs 1 to 32 */
+#define SEV_MIN_SEV_ASID        16      /* EDX: 1 to 15 run SEV-ES guests */
+
+#define SEV_SAVE_SIZE           0x298   /* common part of VMCB save and VMSA */
+
+/* In CPUX86State; cleared by a CPU reset */
+typedef struct SevTcgState {
+    uint64_t cbit;              /* C-bit of the running guest, 0: not SEV */
+    uint64_t vmsa;              /* VMSA page of the running SEV-ES guest, or 0 */
+    uint64_t key;               /* memory encryption key of the running guest */
+    uint64_t host_pat;
+    bool private;               /* C-bit of the last leaf */
+    uint64_t sev_status;        /* the guest's MSR C001_0131 */
+    uint64_t features;          /* SEV_FEATURES of its VMSA */
+    uint8_t page[4096];         /* the VMSA in the clear */
+    uint8_t vmcb_save[SEV_SAVE_SIZE];
+} SevTcgState;
+
+struct CPUArchState;
+struct MemoryRegion;
+
+/* ---- called by hooks in existing files ---- */
+
+void sev_tcg_cpuid(struct CPUArchState *env, uint32_t *eax, uint32_t *ebx,
+                   uint32_t *ecx, uint32_t *edx);
+
+/* VMRUN: take the guest's state from its VMSA; may leave with #VMEXIT */
+void sev_tcg_vmrun(struct CPUArchState *env, uint64_t nested_ctl,
+                   uint32_t asid, uintptr_t ra);
+/* #VMEXIT: guest state to the VMSA, the host's type B and C state back */
+void sev_tcg_vmexit(struct CPUArchState *env);
+/*
+ * An intercept is about to become a #VMEXIT: turn it into #VC where the
+ * architecture says so, else do nRIP, decode assists and RIP.
+ * Returns the return address to unwind with.
+ */
+uintptr_t svm_tcg_intercept(struct CPUArchState *env, uint64_t exit_code,
+                            uint64_t *exit_info_1, uintptr_t ra);
+/* EXITINTINFO holds nothing when it is not valid */
+void svm_tcg_exit_int_info(struct CPUArchState *env);
+/* Injected software events return to the nRIP that the hypervisor gave */
+void svm_tcg_event_rip(struct CPUArchState *env, uint32_t event_inj);
+/* CR and EFER write traps */
+void sev_tcg_trap(struct CPUArchState *env, uint32_t exit_code, uint64_t val,
+                  uintptr_t ra);
+/* VMMCALL with REP prefix; returns when it is no VMGEXIT */
+void sev_tcg_vmgexit(struct CPUArchState *env, uintptr_t ra);
+/* MSRs whose interception is not up to the hypervisor; true: done */
+bool sev_tcg_rdmsr(struct CPUArchState *env);
+bool sev_tcg_wrmsr(struct CPUArchState *env);
+
+/* Leaf of a guest's page tables: its C-bit is noted and taken off */
+uint64_t sev_tcg_leaf(struct CPUArchState *env, uint64_t paddr, bool has_cbit);
+/*
+ * The page at @paddr is about to be entered into the TLB, or a page table to
+ * be read there: let it hold what this CPU sees in it.
+ */
+void sev_tcg_page(struct CPUArchState *env, int mmu_idx, uint64_t paddr);
+void sev_tcg_walk(struct CPUArchState *env, int ptw_idx, uint64_t paddr);
+/* A virtual interrupt becomes pending; not under the big lock */
+void svm_tcg_virq(struct CPUArchState *env);
+
+/* ---- between the files of this directory ---- */
+
+extern bool sev_tcg_opaque;
+
+/* What the PSP has activated, by ASID: the guest's key, never 0 if active */
+extern uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
+
+/* Encrypt or decrypt (own inverse) the bytes at @paddr */
+void sev_tcg_crypt(uint64_t key, uint64_t paddr, uint8_t *buf, uint32_t len);
+/* Bring RAM of [paddr, paddr + len) into the form that the host sees */
+void sev_tcg_flush_range(uint64_t paddr, uint64_t len);
+/* The same for all RAM that holds plain text of @key */
+void sev_tcg_flush_key(uint64_t key);
+
+/* The pages that are VMSAs of @key: remember as encrypted, check, forget */
+void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page);
+bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page);
+bool sev_tcg_is_vmsa(uint64_t key, uint64_t vmsa);
+void sev_tcg_forget_vmsas(uint64_t key);
+
+#endif
