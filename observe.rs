@@ -2,6 +2,7 @@
 
 //! What an administrator can see: counters by event, and messages at a limited rate.
 
+mod per_cpu;
 mod ratelimit;
 
 use crate::{
@@ -9,39 +10,18 @@ use crate::{
     vmgexit::{kind::Kind, vcpu::Complaint},
 };
 use kernel::{
-    cpu::CpuId,
     debugfs::{Dir, File},
     fmt,
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
 };
+use per_cpu::Counters;
 use ratelimit::RateLimit;
 
-/// Number of sets of counters. CPUs with the same number modulo this share one.
-const SHARDS: usize = 64;
-
-/// Counters of one kind of exit.
-struct Counter {
-    /// Exits.
-    total: Atomic<i64>,
-    /// Those that got an error reply.
-    errors: Atomic<i64>,
-}
-
-/// Counters of one CPU, apart from those of others.
-#[repr(align(64))]
-struct Shard([Counter; Kind::COUNT]);
-
-static COUNTERS: [Shard; SHARDS] = [const {
-    Shard(
-        [const {
-            Counter {
-                total: Atomic::new(0),
-                errors: Atomic::new(0),
-            }
-        }; Kind::COUNT],
-    )
-}; SHARDS];
+/// Exits by kind, then error replies by kind.
+#[link_section = ".data..percpu"]
+// SAFETY: A static in that section.
+static COUNTERS: Counters<{ 2 * Kind::COUNT }> = unsafe { Counters::new() };
 
 static MESSAGES: RateLimit = RateLimit::new();
 
@@ -79,36 +59,19 @@ pub(crate) fn set_log_level(level: LogLevel) {
 /// Counts an exit and what was answered.
 #[inline]
 pub(crate) fn count(kind: Kind, action: Action) {
-    let cpu = CpuId::current().as_u32() as usize;
-    let shard = COUNTERS.get(cpu % SHARDS);
-    let Some(counter) = shard.and_then(|shard| shard.0.get(kind as usize)) else {
-        return;
-    };
-    counter.total.add(1, Relaxed);
+    COUNTERS.increment(kind as usize);
     if action == Action::MALFORMED_INPUT {
-        counter.errors.add(1, Relaxed);
+        COUNTERS.increment(Kind::COUNT + kind as usize);
     }
-}
-
-/// Sums of a kind over all CPUs: exits, and those that got an error reply.
-fn sums(kind: Kind) -> (i64, i64) {
-    let counters = COUNTERS
-        .iter()
-        .filter_map(|shard| shard.0.get(kind as usize));
-    counters.fold((0, 0), |(total, errors): (i64, i64), counter| {
-        (
-            total.wrapping_add(counter.total.load(Relaxed)),
-            errors.wrapping_add(counter.errors.load(Relaxed)),
-        )
-    })
 }
 
 /// Writes the table of events: name, exits answered here, exits that went to C, error replies.
 fn write_events(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "event\trust\tc\terrors")?;
-    let mut all = (0_i64, 0_i64, 0_i64);
+    let mut all = (0_u64, 0_u64, 0_u64);
     for &kind in Kind::ALL {
-        let (total, errors) = sums(kind);
+        let total = COUNTERS.sum(kind as usize);
+        let errors = COUNTERS.sum(Kind::COUNT + kind as usize);
         let (rust, c) = if kind.is_left_to_c() {
             (0, total)
         } else {
