@@ -62,6 +62,10 @@ fn check() -> Result {
         pr_err!("this processor has no SEV-ES, or its firmware hides it: nothing to do here\n");
         return Err(ENODEV);
     }
+    if !kvm::identity::cpu_has_smap() {
+        pr_err!("this processor has no SMAP, as all with SEV-ES have: nothing to do here\n");
+        return Err(ENODEV);
+    }
     let takeover = module_parameters::takeover.value();
     if takeover > 1 {
         pr_err!("takeover={takeover} is neither 0 nor 1\n");
@@ -87,6 +91,7 @@ fn start(module: &'static ThisModule) -> Result {
 #[pinned_drop]
 impl PinnedDrop for GhcbRs {
     fn drop(self: Pin<&mut Self>) {
+        livepatch::wait_for_calls();
         pr_info!("VMGEXITs are kvm_amd's again\n");
     }
 }

@@ -3,7 +3,7 @@
 //! Is this the processor, and the kvm_amd, that this module was made for?
 
 use super::bindings;
-use core::arch::x86_64::__cpuid;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 
 /// Build ID of the kvm-amd.ko that the private layouts were taken from and that will be patched.
 const BUILD_ID: [u8; 20] = include!(env!("GHCB_RS_IDENTITY"));
@@ -29,6 +29,15 @@ pub(crate) fn cpu_has_sev_es() -> bool {
     }
     // SAFETY: As above, and the function exists.
     unsafe { __cpuid(CPUID_ENCRYPTED_MEMORY) }.eax & CPUID_EAX_SEV_ES != 0
+}
+
+/// Bit of EBX of CPUID function 7: supervisor-mode access prevention. Kernel: `X86_FEATURE_SMAP`.
+const CPUID_EBX_SMAP: u32 = 1 << 20;
+
+/// Whether this processor has the instructions STAC and CLAC.
+pub(crate) fn cpu_has_smap() -> bool {
+    // SAFETY: Every 64-bit processor has CPUID; those with SEV have function 7.
+    unsafe { __cpuid_count(7, 0) }.ebx & CPUID_EBX_SMAP != 0
 }
 
 /// Whether `module` carries the build ID that this module was built for.

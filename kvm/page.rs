@@ -59,7 +59,7 @@ impl SharedPage for UserPage {
         let mut failed = 1_u32;
         // SAFETY: By the invariants of `Self` and of `Qword`, the address is an aligned user address. A
         // page fault that cannot be resolved continues at label 3, with `value` and `failed` unchanged.
-        // The processor has SMAP (`identity::cpu_is_usable()`), hence STAC and CLAC.
+        // The processor has SMAP (`identity::cpu_has_smap()`), hence STAC and CLAC.
         unsafe {
             asm!(
                 "stac",
