@@ -21,7 +21,7 @@ use crate::{
         bitmap::ValidBitmap,
         exit_code::ExitCode,
         msr::GhcbMsr,
-        page::{Field, SharedPage, PAGE_SIZE},
+        page::{BufferRange, Field, SharedPage, PAGE_SIZE},
         reply::{Action, ErrorReason, EventInjection, Reply},
         scratch::ScratchArea,
         snapshot::Snapshot,
@@ -43,12 +43,16 @@ use core::{
     arch::x86_64::_rdtsc,
     mem::{self, MaybeUninit},
     ptr::{self, NonNull},
+    slice,
     sync::atomic::{AtomicU64, Ordering},
 };
 use page::{MappedPage, UserPage};
 
 // bindgen has no offset for what an unnamed union holds: the save area, where C keeps the CPL.
-const _: () = assert!(mem::offset_of!(vmcb, __bindgen_anon_1) == 0x400, "vmcb.save moved");
+const _: () = assert!(
+    mem::offset_of!(vmcb, __bindgen_anon_1) == 0x400,
+    "vmcb.save moved"
+);
 
 /// log2 of the page size. C: `PAGE_SHIFT`.
 const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
@@ -528,6 +532,12 @@ impl Vcpu for KvmVcpu {
         // was unmapped before the guest ran. The copy is given to whoever completes the exit, who frees it.
         unsafe {
             let sev_es = &raw mut (*self.svm()).sev_es;
+            let map = &raw mut (*sev_es).ghcb_map;
+            if imports::kvm_vcpu_map(self.vcpu(), page.gfn(), map, true) != 0 {
+                self.cancel_userspace_exit();
+                return false;
+            }
+            (*sev_es).ghcb = (*map).hva.cast();
             if let Some(scratch) = scratch {
                 (*sev_es).sw_scratch = match scratch.area {
                     ScratchArea::Shared(range) => gpa | range.offset() as u64,
@@ -538,11 +548,6 @@ impl Vcpu for KvmVcpu {
                 (*sev_es).ghcb_sa_sync = scratch.write_back;
                 (*sev_es).ghcb_sa_free = true;
             }
-            let map = &raw mut (*sev_es).ghcb_map;
-            if imports::kvm_vcpu_map(self.vcpu(), page.gfn(), map, true) != 0 {
-                return false;
-            }
-            (*sev_es).ghcb = (*map).hva.cast();
         }
         if let Some(mapped) = self.mapped_page() {
             Field::SwExitInfo1.store(&mapped, Action::NO_ACTION.0.into());
@@ -557,7 +562,7 @@ impl Vcpu for KvmVcpu {
         // SAFETY: By the invariant, the fields are this task's alone.
         unsafe {
             let sev_es = &raw const (*self.svm()).sev_es;
-            if (*sev_es).ghcb.is_null() && !(*sev_es).ghcb_sa_free {
+            if (*sev_es).ghcb.is_null() {
                 return None;
             }
             Some(Parked {
@@ -572,10 +577,21 @@ impl Vcpu for KvmVcpu {
         // `ghcb_sa_len` bytes, and its place was checked when the exit began.
         unsafe {
             let sev_es = &raw mut (*self.svm()).sev_es;
-            if (*sev_es).ghcb_sa_sync {
-                let (gpa, len) = ((*sev_es).sw_scratch, (*sev_es).ghcb_sa_len);
-                imports::kvm_write_guest(self.kvm(), gpa, (*sev_es).ghcb_sa, len as usize);
-                (*sev_es).ghcb_sa_sync = false;
+            if !(*sev_es).ghcb_sa_sync {
+                return;
+            }
+            (*sev_es).ghcb_sa_sync = false;
+            let (gpa, len) = ((*sev_es).sw_scratch, (*sev_es).ghcb_sa_len as usize);
+            let data = (*sev_es).ghcb_sa;
+            // Preemption is off, so that a fault on userspace's mapping cannot be resolved: what lies in
+            // the page goes through the kernel's own.
+            match (self.mapped_page(), self.mapped_range(gpa, len)) {
+                (Some(page), Some(range)) => {
+                    page.write_buffer(range, slice::from_raw_parts(data.cast::<u8>(), len));
+                }
+                _ => {
+                    imports::kvm_write_guest(self.kvm(), gpa, data, len);
+                }
             }
         }
     }
@@ -666,6 +682,26 @@ impl KvmVcpu {
         unsafe {
             let base = NonNull::new((*self.svm()).sev_es.ghcb.cast::<u64>())?;
             Some(MappedPage::new(base))
+        }
+    }
+
+    /// The `len` bytes at `gpa`, if they lie in the shared buffer of the page that is mapped.
+    fn mapped_range(&self, gpa: u64, len: usize) -> Option<BufferRange> {
+        // SAFETY: By the invariant, the field is this task's alone.
+        let gfn = unsafe { (*self.svm()).sev_es.ghcb_map.gfn };
+        let offset = gpa.checked_sub(gfn << PAGE_SHIFT)?;
+        BufferRange::new(usize::try_from(offset).ok()?, len)
+    }
+
+    /// Takes back what KVM has prepared for userspace: nobody will complete it.
+    #[cold]
+    fn cancel_userspace_exit(&mut self) {
+        // SAFETY: By the invariant, these fields are this task's alone.
+        unsafe {
+            let vcpu = self.vcpu();
+            (*vcpu).arch.complete_userspace_io = None;
+            (*vcpu).arch.pio.count = 0;
+            (*vcpu).mmio_needed = 0;
         }
     }
 }

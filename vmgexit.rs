@@ -108,13 +108,13 @@ fn handle_page<V: Vcpu>(vcpu: &mut V, gpa: u64) -> Outcome {
     // A page that is not there can carry no reply: the guest runs on, as with KVM's C handler.
     let page = if gpa != 0 { vcpu.open(gpa) } else { None };
     let Some(page) = page else {
-        return unreachable_page(vcpu, gpa);
+        return unreachable_page(vcpu);
     };
     let header = Header::read(&page);
     let operands = header.exit_code().operands(header.info1());
     let snapshot = Snapshot::read(header, &page, operands);
     if !page.intact() {
-        return unreachable_page(vcpu, gpa);
+        return unreachable_page(vcpu);
     }
     vcpu.trace_enter(&snapshot);
 
@@ -173,15 +173,20 @@ fn conclude<V: Vcpu>(
         Flow::Reply(reply) => {
             vcpu.count(kind, reply.action());
             reply.write(&page);
+            if !page.intact() {
+                return unreachable_page(vcpu);
+            }
             vcpu.trace_exit(snapshot.exit_code(), &reply);
             vcpu.close(page);
             Outcome::Resume
         }
         Flow::Park(scratch) => {
             vcpu.count(kind, Reply::no_action(0).action());
-            // Without a page there is no place for a reply; userspace is served all the same.
-            let _ = vcpu.park(page, snapshot, scratch);
-            Outcome::Userspace
+            if vcpu.park(page, snapshot, scratch) {
+                Outcome::Userspace
+            } else {
+                unreachable_page(vcpu)
+            }
         }
         Flow::Hold => {
             vcpu.count(kind, Reply::no_action(0).action());
@@ -197,7 +202,8 @@ fn conclude<V: Vcpu>(
 
 /// Resumes a guest whose page cannot be reached.
 #[cold]
-fn unreachable_page<V: Vcpu>(vcpu: &mut V, gpa: u64) -> Outcome {
+fn unreachable_page<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    let gpa = vcpu.ghcb_msr().0;
     vcpu.count(
         Kind::UnreachablePage,
         Reply::error(ErrorReason::INVALID_INPUT).action(),

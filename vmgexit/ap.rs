@@ -4,6 +4,7 @@
 
 use super::{
     kind::Kind,
+    unreachable_page,
     vcpu::{HoldType, Outcome, Vcpu},
     Flow,
 };
@@ -71,7 +72,7 @@ pub(super) fn hold_by_page<V: Vcpu>(vcpu: &mut V, page: V::Page, request: &Snaps
     if vcpu.park(page, request, None) {
         vcpu.hold(HoldType::Page)
     } else {
-        Outcome::Resume
+        unreachable_page(vcpu)
     }
 }
 

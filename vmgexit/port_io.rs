@@ -5,7 +5,7 @@
 use super::{
     kind::Kind,
     request::Request,
-    vcpu::{Fulfilment, Scratch, Vcpu},
+    vcpu::{Fulfilment, GuestPage, Scratch, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -142,6 +142,10 @@ pub(super) fn transfer<V: Vcpu>(
 ) -> Flow<V::Buffer> {
     let write_back = direction.is_in();
     let mut buffer = match vcpu.fetch(page, area, !write_back) {
+        // What could not be read must not reach the device as zeros.
+        Ok(_) if !page.intact() => {
+            return Flow::Reply(Reply::error(ErrorReason::INVALID_SCRATCH_AREA))
+        }
         Ok(buffer) => buffer,
         Err(reason) => return Flow::Reply(Reply::error(reason)),
     };

@@ -196,7 +196,9 @@ pub trait Vcpu {
     fn terminate(&mut self);
 
     /// Leaves an exit to userspace or a SIPI: maps the page as KVM's C handler does, answers "no action"
-    /// in advance, and keeps the scratch area's copy. False if the page cannot be mapped any more.
+    /// in advance, and keeps the scratch area's copy.
+    ///
+    /// False if the page cannot be mapped any more. Then nothing is parked: userspace is not asked either.
     fn park(
         &mut self,
         page: Self::Page,
