@@ -12,6 +12,8 @@
  * an adversary, and everything from a mistake.
  */
 #include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
 #include "qemu/bswap.h"
@@ -124,12 +126,198 @@ void sev_tcg_forget_vmsas(uint64_t key)
     qemu_mutex_unlock(&lock);
 }
 
+/* ---- pages that change over ---- */
+
+typedef struct Page {
+    uint8_t form;               /* 0: what the host sees, else index in keys */
+    uint8_t seen;               /* CPUs whose TLB may hold it in this form */
+} Page;
+
+/* By page frame, of the whole physical address space; filled in lazily */
+static Page *pages;
+static uint64_t nr_pages;
+static uint64_t keys[MAX_KEYS];
+
+static Page *page_of(uint64_t paddr)
+{
+    return pages && paddr / PAGE < nr_pages ? &pages[paddr / PAGE] : NULL;
+}
+
+static int key_index(uint64_t key)
+{
+    int i, free = 0;
+
+    if (!key) {
+        return 0;
+    }
+    for (i = 1; i < MAX_KEYS; i++) {
+        if (keys[i] == key) {
+            return i;
+        }
+        if (!keys[i] && !free) {
+            free = i;
+        }
+    }
+    if (!free) {
+        error_report("sev: more than %d keys in use", MAX_KEYS - 1);
+        abort();
+    }
+    keys[free] = key;
+    return free;
+}
+
+/* Lock held, and no CPU but the caller's can be about to use the page */
+static void change_over(uint64_t paddr, Page *p, int form)
+{
+    hwaddr xlat, len = PAGE;
+    MemoryRegion *mr;
+    uint8_t *host;
+
+    RCU_READ_LOCK_GUARD();
+    paddr &= ~(PAGE - 1ull);
+    mr = address_space_translate(&address_space_memory, paddr, &xlat, &len,
+                                 true, MEMTXATTRS_UNSPECIFIED);
+    if (!memory_region_is_ram(mr) || mr->readonly || len < PAGE) {
+        return;
+    }
+    host = (uint8_t *)memory_region_get_ram_ptr(mr) + xlat;
+    if (p->form) {
+        sev_tcg_crypt(keys[p->form], paddr, host, PAGE);
+    }
+    if (form) {
+        sev_tcg_crypt(keys[form], paddr, host, PAGE);
+    }
+    p->form = form;
+}
+
+static uint8_t cpu_bit(CPUState *cs)
+{
+    return cs ? 1u << (cs->cpu_index & 7) : 0;
+}
+
+/* Let the page at @paddr hold @form for the CPU @self, or for a device */
+static void want(CPUState *self, uint64_t paddr, int form)
+{
+    Page *p = page_of(paddr);
+    uint8_t bit = cpu_bit(self);
+    bool locked;
+    CPUState *cs;
+
+    if (!p) {
+        return;
+    }
+    qemu_mutex_lock(&lock);
+    if (p->form == form) {
+        p->seen |= bit;
+        qemu_mutex_unlock(&lock);
+        return;
+    }
+    if (!(p->seen & ~bit)) {
+        change_over(paddr, p, form);
+        p->seen = bit;
+        qemu_mutex_unlock(&lock);
+    } else {
+        /* Stop the others, and let their TLBs go, before bytes change */
+        qemu_mutex_unlock(&lock);
+        locked = bql_locked();
+        if (locked) {
+            bql_unlock();
+        }
+        if (self) {
+            cpu_exec_end(self);
+        }
+        start_exclusive();
+        qemu_mutex_lock(&lock);
+        if (p->form != form) {
+            CPU_FOREACH(cs) {
+                if (cs != self && (p->seen & cpu_bit(cs))) {
+                    tlb_flush(cs);
+                }
+            }
+            change_over(paddr, p, form);
+            p->seen = 0;
+        }
+        p->seen |= bit;
+        qemu_mutex_unlock(&lock);
+        end_exclusive();
+        if (self) {
+            cpu_exec_start(self);
+        }
+        if (locked) {
+            bql_lock();
+        }
+    }
+    /* Entries of the other world are gone from this TLB but for these */
+    if (self) {
+        tlb_flush_by_mmuidx(self, 1 << MMU_PHYS_IDX);
+    }
+}
+
 uint64_t sev_tcg_leaf(CPUX86State *env, uint64_t paddr, bool has_cbit)
 {
     env->sev.private = !has_cbit || (paddr & env->sev.cbit);
     return paddr & ~env->sev.cbit;
 }
-void sev_tcg_page(CPUX86State *env, int mmu_idx, uint64_t paddr) { }
-void sev_tcg_walk(CPUX86State *env, int ptw_idx, uint64_t paddr) { }
-void sev_tcg_flush_range(uint64_t paddr, uint64_t len) { }
-void sev_tcg_flush_key(uint64_t key) { }
+
+void sev_tcg_page(CPUX86State *env, int mmu_idx, uint64_t paddr)
+{
+    SevTcgState *s = &env->sev;
+
+    /* Entries of the nested index are never used to access what they map */
+    if (pages && mmu_idx != MMU_NESTED_IDX) {
+        want(env_cpu(env), paddr,
+             s->cbit && s->private && mmu_idx != MMU_PHYS_IDX ? s->form : 0);
+    }
+}
+
+void sev_tcg_walk(CPUX86State *env, int ptw_idx, uint64_t paddr)
+{
+    if (pages && ptw_idx == MMU_NESTED_IDX) {
+        want(env_cpu(env), paddr, env->sev.cbit ? env->sev.form : 0);
+    }
+}
+
+void sev_tcg_flush_range(uint64_t paddr, uint64_t len)
+{
+    uint64_t a = paddr & ~(PAGE - 1ull);
+
+    for (; pages && a < paddr + len; a += PAGE) {
+        if (page_of(a) && page_of(a)->form) {
+            want(current_cpu, a, 0);
+        }
+    }
+}
+
+void sev_tcg_flush_key(uint64_t key)
+{
+    int form = key_index(key);
+    uint64_t i;
+
+    for (i = 0; i < nr_pages; i++) {
+        if (pages[i].form == form) {
+            want(current_cpu, i * PAGE, 0);
+        }
+    }
+    keys[form] = 0;
+}
+
+/* ---- switching on ---- */
+
+void sev_tcg_set_opaque(bool on)
+{
+    sev_tcg_opaque = on;
+    if (on && !pages) {
+        nr_pages = 64 * GiB / PAGE;
+        pages = g_new0(Page, nr_pages);
+    }
+}
+
+int sev_tcg_form(uint64_t key)
+{
+    int form;
+
+    qemu_mutex_lock(&lock);
+    form = pages ? key_index(key) : 0;
+    qemu_mutex_unlock(&lock);
+    return form;
+}

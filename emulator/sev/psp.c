@@ -120,7 +120,7 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
     if (msi_init(pdev, 0, 1, true, false, errp)) {
         return;
     }
-    sev_tcg_opaque = s->opaque;
+    sev_tcg_set_opaque(s->opaque);
     memory_region_init_io(&s->mmio, OBJECT(s), &psp_mmio_ops, s, TYPE_AMD_PSP,
                           1 * MiB);
     pci_register_bar(pdev, 2, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->mmio);

@@ -21,6 +21,7 @@ typedef struct SevTcgState {
     uint64_t cbit;              /* C-bit of the running guest, 0: not SEV */
     uint64_t vmsa;              /* VMSA page of the running SEV-ES guest, or 0 */
     uint64_t key;               /* memory encryption key of the running guest */
+    int form;                   /* of the pages that it has a key to */
     uint64_t host_pat;
     bool private;               /* C-bit of the last leaf */
     uint64_t sev_status;        /* the guest's MSR C001_0131 */
@@ -75,7 +76,10 @@ void svm_tcg_virq(struct CPUArchState *env);
 
 /* ---- between the files of this directory ---- */
 
+/* Is private memory scrambled for the host?  Fixed before a guest runs */
 extern bool sev_tcg_opaque;
+void sev_tcg_set_opaque(bool on);
+int sev_tcg_form(uint64_t key);
 
 /* What the PSP has activated, by ASID: the guest's key, never 0 if active */
 extern uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];

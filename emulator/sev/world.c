@@ -53,6 +53,7 @@ void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
         cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
     }
     s->key = sev_tcg_asid_key[asid];
+    s->form = sev_tcg_form(s->key);
     s->sev_status = SEV_STATUS_SEV;
     if (es) {
         vmsa = x86_ldq_phys(env_cpu(env), env->vm_vmcb + VMCB_VMSA_PA);
