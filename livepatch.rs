@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way in: a livepatch that replaces functions of the stock kvm_amd, and gives them back.
+//! The way in: a livepatch of the stock kvm_amd, whose hot functions are redirected by direct calls.
 //!
-//! The kernel's livepatch core does the hard part. Each task changes over when neither the original nor
-//! the replacement is on its stack, kvm_amd may be loaded and unloaded under the patch, and the module
-//! cannot be removed before every task has changed back.
+//! The kernel's livepatch core gives a switch in sysfs, calls that are in order with the loading and
+//! unloading of kvm_amd, relocations to what is not exported, and a module that cannot be removed while
+//! the patch is enabled. What it redirects itself is one function that hardly ever runs; the hot ones are
+//! redirected by [`direct`] when kvm_amd is there.
 
-use crate::ghcb_abi::reply::Action;
-use crate::{
-    kvm::{
-        bindings::{self, klp_func, klp_object, klp_patch, kvm_vcpu, vcpu_svm},
-        identity, imports, KvmVcpu,
-    },
-    observe,
-    vmgexit::{self, kind::Kind},
+mod direct;
+mod replacement;
+
+use crate::kvm::{
+    bindings::{self, klp_func, klp_object, klp_patch},
+    identity, imports,
 };
-use core::{cell::UnsafeCell, ffi::CStr, hint::black_box, mem, ptr::NonNull};
+use core::{cell::UnsafeCell, ffi::CStr, mem};
 use kernel::{
     error::to_result,
     ffi::{c_int, c_void},
     prelude::*,
     str::as_char_ptr_in_const_context,
-    sync::atomic::{Atomic, Relaxed},
 };
+
+pub(crate) use direct::wait as wait_for_calls;
+pub(crate) use replacement::set_active;
 
 #[expect(
     improper_ctypes,
@@ -40,62 +41,6 @@ static MODINFO: [u8; 12] = *b"livepatch=Y\0";
 
 /// Name of the module that is patched.
 const OBJECT: &CStr = c"kvm_amd";
-
-/// Whether VMGEXITs are answered here; if not, each goes on to C, counted.
-static ACTIVE: Atomic<i32> = Atomic::new(1);
-
-/// Replaces `sev_handle_vmgexit()`.
-///
-/// # Safety
-///
-/// As for the original: called by KVM for the vCPU of an SEV-ES guest that executed VMGEXIT.
-unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int {
-    // SAFETY: The vCPU is the first member of a `vcpu_svm`, and KVM calls with what `KvmVcpu` wants.
-    let result = match unsafe { take(vcpu.cast(), true) } {
-        Some(mut vcpu) => vmgexit::handle(&mut vcpu).to_kvm(),
-        // SAFETY: The arguments are those of the original.
-        None => unsafe { imports::c_sev_handle_vmgexit(vcpu) },
-    };
-    // Keep this frame on the stack of a task that sleeps further down: the livepatch core looks for it.
-    black_box(result)
-}
-
-/// Replaces `sev_es_unmap_ghcb()`.
-///
-/// # Safety
-///
-/// As for the original: called by KVM before the vCPU of an SEV-ES guest runs.
-unsafe extern "C" fn sev_es_unmap_ghcb(svm: *mut vcpu_svm) {
-    // SAFETY: KVM calls with what `KvmVcpu` wants.
-    match unsafe { take(svm, false) } {
-        Some(mut vcpu) => vmgexit::complete(&mut vcpu),
-        // SAFETY: The argument is that of the original.
-        None => unsafe { imports::c_sev_es_unmap_ghcb(svm) },
-    }
-    black_box(());
-}
-
-/// The vCPU, if its exits are answered here. Counts the others when `is_exit`.
-///
-/// # Safety
-///
-/// As for [`KvmVcpu::new`].
-#[inline]
-unsafe fn take(svm: *mut vcpu_svm, is_exit: bool) -> Option<KvmVcpu> {
-    // SAFETY: The caller vouches for it.
-    let vcpu = unsafe { KvmVcpu::new(NonNull::new(svm)?) };
-    let reason = if vcpu.is_snp() {
-        Kind::SnpGuest
-    } else if ACTIVE.load(Relaxed) == 0 {
-        Kind::StoodAside
-    } else {
-        return Some(vcpu);
-    };
-    if is_exit {
-        observe::count(reason, Action::NO_ACTION);
-    }
-    None
-}
 
 /// Called before kvm_amd is patched, when it is there or when it comes. An error refuses the patch, or
 /// the loading of kvm_amd.
@@ -126,7 +71,44 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
             return EINVAL.to_errno();
         }
     }
-    0
+    match direct::attach() {
+        Ok(()) => 0,
+        Err(error) => {
+            pr_err!("a function of kvm_amd cannot be replaced ({error:?}): is it livepatched already?\n");
+            error.to_errno()
+        }
+    }
+}
+
+/// Called when every task has changed over to the patch, also when someone changed their mind while the
+/// patch was being disabled.
+///
+/// # Safety
+///
+/// Called by the livepatch core, after [`pre_patch`].
+unsafe extern "C" fn post_patch(_: *mut klp_object) {
+    if let Err(error) = direct::attach() {
+        pr_err!("a function of kvm_amd cannot be replaced again ({error:?}): VMGEXITs go to C\n");
+    }
+}
+
+/// Called before kvm_amd is given back, before it goes, and when patching it has failed.
+///
+/// # Safety
+///
+/// Called by the livepatch core.
+unsafe extern "C" fn unpatch(_: *mut klp_object) {
+    direct::detach();
+}
+
+/// Stands for a function that is called once, when kvm_amd goes: a livepatch has to replace something.
+///
+/// # Safety
+///
+/// As for `sev_hardware_unsetup()`.
+unsafe extern "C" fn sev_hardware_unsetup() {
+    // SAFETY: As for this function.
+    unsafe { imports::c_sev_hardware_unsetup() };
 }
 
 /// Whether a function has room for ftrace where [`imports`] expects it, used or not.
@@ -171,9 +153,8 @@ const fn function(name: &'static CStr, replacement: *mut c_void) -> klp_func {
     func
 }
 
-static FUNCTIONS: Shared<[klp_func; 3]> = Shared(UnsafeCell::new([
-    function(c"sev_handle_vmgexit", sev_handle_vmgexit as *mut c_void),
-    function(c"sev_es_unmap_ghcb", sev_es_unmap_ghcb as *mut c_void),
+static FUNCTIONS: Shared<[klp_func; 2]> = Shared(UnsafeCell::new([
+    function(c"sev_hardware_unsetup", sev_hardware_unsetup as *mut c_void),
     zeroed(),
 ]));
 
@@ -182,6 +163,9 @@ static OBJECTS: Shared<[klp_object; 2]> = Shared(UnsafeCell::new({
     object.name = as_char_ptr_in_const_context(OBJECT).cast();
     object.funcs = FUNCTIONS.0.get().cast();
     object.callbacks.pre_patch = Some(pre_patch);
+    object.callbacks.post_patch = Some(post_patch);
+    object.callbacks.pre_unpatch = Some(unpatch);
+    object.callbacks.post_unpatch = Some(unpatch);
     [object, zeroed()]
 }));
 
@@ -191,11 +175,6 @@ static PATCH: Shared<klp_patch> = Shared(UnsafeCell::new({
     patch
 }));
 
-/// Says whether VMGEXITs are answered here or go on to C.
-pub(crate) fn set_active(active: bool) {
-    ACTIVE.store(active.into(), Relaxed);
-}
-
 /// Registers and enables the livepatch. May be called once, from the module's initialization.
 pub(crate) fn enable(module: &'static ThisModule) -> Result {
     // SAFETY: The structures live as long as the module, and the core has not seen them yet.
@@ -204,6 +183,8 @@ pub(crate) fn enable(module: &'static ThisModule) -> Result {
         klp_enable_patch(PATCH.0.get())
     };
     to_result(result).inspect_err(|error| {
+        // The functions may have been redirected for a moment.
+        wait_for_calls();
         pr_err!("the kernel's livepatch core refused the patch of kvm_amd ({error:?}): see the lines above\n");
     })
 }

@@ -15,7 +15,7 @@ use kernel::{
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
 };
-use per_cpu::Counters;
+pub(crate) use per_cpu::Counters;
 use ratelimit::RateLimit;
 
 /// Exits by kind, then error replies by kind.

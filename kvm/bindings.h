@@ -7,12 +7,13 @@
 // bindgen: --allowlist-type vcpu_svm --allowlist-type kvm_svm
 // bindgen: --allowlist-type klp_patch --allowlist-type klp_object --allowlist-type klp_func
 // bindgen: --allowlist-type module --allowlist-type tracepoint --allowlist-type srcu_struct
-// bindgen: --allowlist-type srcu_ctr --allowlist-type ratelimit_state --allowlist-type ghcb
+// bindgen: --allowlist-type ftrace_ops --allowlist-type srcu_ctr --allowlist-type ratelimit_state --allowlist-type ghcb
 // bindgen: --allowlist-type psc_hdr --allowlist-type psc_entry
 // bindgen: --allowlist-var 'KVM_EXIT_.*' --allowlist-var KVM_SYSTEM_EVENT_SEV_TERM
 // bindgen: --allowlist-var '__VCPU_REGS_.*' --allowlist-var 'SVM_EXIT_.*' --allowlist-var 'GHCB_.*'
 // bindgen: --allowlist-var tracepoint_srcu --allowlist-var MSR_IA32_XSS --opaque-type 'xen_.*' --opaque-type 'drm_.*' --opaque-type net
 #include <linux/kvm_host.h>
+#include <linux/ftrace.h>
 #include <linux/livepatch.h>
 #include <linux/ratelimit.h>
 #include <linux/srcu.h>

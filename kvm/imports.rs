@@ -17,7 +17,7 @@
 use super::bindings::{kvm, kvm_host_map, kvm_vcpu, vcpu_svm};
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 
-/// Bytes of a traced C function that [`c_sev_handle_vmgexit`] and [`c_sev_es_unmap_ghcb`] skip, so that
+/// Bytes of a traced C function that the functions named `c_*` here skip, so that
 /// they reach the C function although it is replaced: ENDBR64, and the five bytes that ftrace owns.
 #[expect(dead_code, reason = "assembly below takes literals alone")]
 pub(crate) const ENTRY_LENGTH: usize = 9;
@@ -79,6 +79,7 @@ macro_rules! addresses {
 functions! {
     "kvm_amd" "sev_handle_vmgexit" as "ghcb_rs_c_sev_handle_vmgexit", 9;
     "kvm_amd" "sev_es_unmap_ghcb" as "ghcb_rs_c_sev_es_unmap_ghcb", 9;
+    "kvm_amd" "sev_hardware_unsetup" as "ghcb_rs_c_sev_hardware_unsetup", 9;
     "kvm_amd" "svm_invoke_exit_handler" as "ghcb_rs_svm_invoke_exit_handler", 0;
     "kvm" "kvm_vcpu_gfn_to_hva_prot" as "ghcb_rs_kvm_vcpu_gfn_to_hva_prot", 0;
     "kvm" "kvm_vcpu_mark_page_dirty" as "ghcb_rs_kvm_vcpu_mark_page_dirty", 0;
@@ -122,6 +123,8 @@ extern "C" {
     pub(crate) fn c_sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int;
     #[link_name = "ghcb_rs_c_sev_es_unmap_ghcb"]
     pub(crate) fn c_sev_es_unmap_ghcb(svm: *mut vcpu_svm);
+    #[link_name = "ghcb_rs_c_sev_hardware_unsetup"]
+    pub(crate) fn c_sev_hardware_unsetup();
     #[link_name = "ghcb_rs_svm_invoke_exit_handler"]
     pub(super) fn svm_invoke_exit_handler(vcpu: *mut kvm_vcpu, exit_code: u64) -> c_int;
     #[link_name = "ghcb_rs_kvm_vcpu_gfn_to_hva_prot"]

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Direct calls: the first instruction of a function of kvm_amd becomes a jump to its replacement.
+//!
+//! A function that the livepatch core redirects costs some 90 instructions a call, because ftrace saves
+//! and restores all registers around the detour; a jump costs five. What the core does for nothing must
+//! then be done here: the change-over is not per task, which is why each exit is complete in itself (see
+//! [`kvm`](crate::kvm)), and [`wait`] sees to it that nobody is left in a replacement.
+//!
+//! C header: `include/linux/ftrace.h`.
+
+use super::replacement;
+use crate::kvm::{
+    bindings::ftrace_ops,
+    imports::{self, address},
+};
+use core::{cell::UnsafeCell, mem::MaybeUninit};
+use kernel::{
+    error::to_result,
+    ffi::{c_int, c_ulong},
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+    time::{delay::fsleep, Delta},
+};
+
+#[expect(
+    improper_ctypes,
+    reason = "the kernel's structures hold empty ones, which C never passes by value"
+)]
+extern "C" {
+    fn ftrace_set_filter_ip(
+        ops: *mut ftrace_ops,
+        ip: c_ulong,
+        remove: c_int,
+        reset: c_int,
+    ) -> c_int;
+    fn register_ftrace_direct(ops: *mut ftrace_ops, address: c_ulong) -> c_int;
+    fn unregister_ftrace_direct(
+        ops: *mut ftrace_ops,
+        address: c_ulong,
+        free_filters: bool,
+    ) -> c_int;
+    fn synchronize_rcu_tasks();
+}
+
+/// Bit of the address that asks for a jump instead of a call. C: `ftrace_jmp_set()`.
+const JUMP: usize = 1;
+
+/// A function of kvm_amd and what replaces it.
+struct Redirection {
+    /// Where the livepatch loader puts the address of the function.
+    function: *const *const u8,
+    /// Address of the replacement.
+    replacement: fn() -> usize,
+    ops: UnsafeCell<MaybeUninit<ftrace_ops>>,
+    is_attached: Atomic<i32>,
+}
+
+// SAFETY: Used in callbacks of the livepatch core alone, which calls them one at a time.
+unsafe impl Sync for Redirection {}
+
+static REDIRECTIONS: [Redirection; 2] = [
+    Redirection::new(&raw const address::SEV_HANDLE_VMGEXIT, || {
+        replacement::sev_handle_vmgexit as usize
+    }),
+    Redirection::new(&raw const address::SEV_ES_UNMAP_GHCB, || {
+        replacement::sev_es_unmap_ghcb as usize
+    }),
+];
+
+impl Redirection {
+    const fn new(function: *const *const u8, replacement: fn() -> usize) -> Self {
+        Self {
+            function,
+            replacement,
+            // What C's static initializers leave.
+            ops: UnsafeCell::new(MaybeUninit::zeroed()),
+            is_attached: Atomic::new(0),
+        }
+    }
+
+    fn ops(&self) -> *mut ftrace_ops {
+        self.ops.get().cast()
+    }
+
+    fn attach(&self) -> Result {
+        if self.is_attached.load(Relaxed) != 0 {
+            return Ok(());
+        }
+        // SAFETY: The livepatch loader has filled the slot with the address of a function of kvm_amd, whose
+        // entry is where `imports` says. The structure lives as long as the module, which goes only after
+        // `detach()` and `wait()`. The replacement has the prototype of the function.
+        unsafe {
+            let ip = self.function.read_volatile().add(imports::FENTRY_OFFSET);
+            to_result(ftrace_set_filter_ip(self.ops(), ip as c_ulong, 0, 0))?;
+            let jump = (self.replacement)() | JUMP;
+            to_result(register_ftrace_direct(self.ops(), jump)).inspect_err(|_| {
+                // Only the filter has been set, and taking it away cannot fail.
+                ftrace_set_filter_ip(self.ops(), ip as c_ulong, 1, 0);
+            })?;
+        }
+        self.is_attached.store(1, Relaxed);
+        Ok(())
+    }
+
+    fn detach(&self) {
+        if self.is_attached.load(Relaxed) == 0 {
+            return;
+        }
+        // SAFETY: The structure is registered, with this address.
+        let error =
+            unsafe { unregister_ftrace_direct(self.ops(), (self.replacement)() | JUMP, true) };
+        if error != 0 {
+            pr_err!("ftrace does not give back a function of kvm_amd ({error})\n");
+            return;
+        }
+        self.is_attached.store(0, Relaxed);
+    }
+}
+
+/// Redirects the functions, those that are not yet. Called with kvm_amd in place.
+pub(super) fn attach() -> Result {
+    for redirection in &REDIRECTIONS {
+        if let Err(error) = redirection.attach() {
+            detach();
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Gives the functions back. Calls that have begun go on.
+pub(super) fn detach() {
+    for redirection in &REDIRECTIONS {
+        redirection.detach();
+    }
+}
+
+/// Waits until nobody is in a replacement, after [`detach`].
+pub(crate) fn wait() {
+    // A task on its way from the jump to the count, or from the count to the return, is runnable: when
+    // this returns, it has gone on.
+    // SAFETY: In a task that may sleep.
+    unsafe { synchronize_rcu_tasks() };
+    // A task may sleep in a replacement for as long as a page fault takes.
+    while replacement::calls_in_flight() != 0 {
+        fsleep(Delta::from_millis(10));
+    }
+    // SAFETY: As above.
+    unsafe { synchronize_rcu_tasks() };
+}
