@@ -84,7 +84,12 @@ fn possible_cpu_offsets() -> impl Iterator<Item = usize> {
                 .add(cpu / BITS)
                 .read();
             let is_possible = word >> (cpu % BITS) & 1 != 0;
-            is_possible.then(|| (&raw const __per_cpu_offset).cast::<usize>().add(cpu).read())
+            is_possible.then(|| {
+                (&raw const __per_cpu_offset)
+                    .cast::<usize>()
+                    .add(cpu)
+                    .read()
+            })
         }
     })
 }
