@@ -100,6 +100,15 @@ fn every_field_loads_what_was_stored() {
 }
 
 #[test]
+fn a_reference_to_a_page_is_a_page() {
+    let page = Memory::filled(0);
+    let by_reference = &page;
+    SharedPage::store(&by_reference, Field::Rbx.qword(), 7);
+    assert_eq!(SharedPage::load(&by_reference, Field::Rbx.qword()), 7);
+    assert_eq!(page.peek(0x318), 7);
+}
+
+#[test]
 fn cpl_ignores_the_bytes_around_it() {
     let page = Memory::filled(0xaaaa_aaaa_03aa_aaaa);
     assert_eq!(Field::Cpl.load(&page), 3);
