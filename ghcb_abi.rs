@@ -16,6 +16,18 @@
 //! - **Total.** Decoding accepts every value; nothing here panics on outside data.
 //! - **`core` only**, without `unsafe` and without allocation.
 //!
+//! Who knows the protocol from `ghcb.c` of OpenBSD's vmm(4) finds its functions here:
+//!
+//! | there | here |
+//! |---|---|
+//! | `ghcb_clear` | [`guest::clear`], [`guest::clear_save_area`] |
+//! | `ghcb_valbm_set`, `ghcb_valbm_isset` | [`ValidBitmap::insert`](bitmap::ValidBitmap::insert), [`contains`](bitmap::ValidBitmap::contains): a [`page::Field`] is always inside the bitmap |
+//! | `ghcb_valid` | [`ValidBitmap::is_exit`](bitmap::ValidBitmap::is_exit) |
+//! | `ghcb_verify_bm` | [`ValidBitmap::is_superset_of`](bitmap::ValidBitmap::is_superset_of), over all 128 bits |
+//! | `ghcb_sync_val` | [`guest::Sync::sized`], [`guest::Sync::whole`] |
+//! | `ghcb_sync_out` | [`guest::copy_out`] |
+//! | `ghcb_sync_in` | [`guest::copy_in`] |
+//!
 //! All integers in the page and in the MSR are little endian.
 
 #![forbid(unsafe_code)]

@@ -11,7 +11,7 @@ open_enum! {
     /// SW_EXITINFO1 of [`HV_DOORBELL`](super::exit_code::ExitCode::HV_DOORBELL). Guest to host.
     pub struct DoorbellOperation(u64) {
         /// SW_EXITINFO2 of the reply is the address that the host prefers, or
-        /// [`NO_PREFERENCE`](super::doorbell::NO_PREFERENCE).
+        /// [`NO_PREFERENCE`].
         GET_PREFERRED = 0, "get_preferred";
         /// Use the page at SW_EXITINFO2; the reply repeats the address.
         SET = 1, "set";

@@ -22,7 +22,7 @@ pub const VALID_BITMAP_OFFSET: usize = 0x3f0;
 
 /// Guest physical address of the x87 state, 8 bytes, guest to host, C: `ghcb_save_area.x87_state_gpa`.
 ///
-/// Lies behind the valid bitmap, which therefore has no bit for it. No event uses it.
+/// Lies behind the valid bitmap, which therefore has no bit for it. No event needs it.
 pub const X87_STATE_GPA_OFFSET: usize = 0x400;
 
 /// Protocol version, 2 bytes, guest to host, C: `ghcb.protocol_version`.
@@ -52,11 +52,11 @@ pub enum Field {
     Cpl = 25,
     /// IA32_XSS, at 0x140. Guest to host; CPUID function 0xD.
     Xss = 40,
-    /// DR7, at 0x160. No event uses it: DR7 reads and writes pass RAX.
+    /// DR7, at 0x160. No event needs it: reads and writes of DR7 pass RAX.
     Dr7 = 44,
-    /// RIP, at 0x178. No event uses it.
+    /// RIP, at 0x178. No event needs it.
     Rip = 47,
-    /// RSP, at 0x1d8. No event uses it.
+    /// RSP, at 0x1d8. No event needs it.
     Rsp = 59,
     /// RAX, at 0x1f8. Both directions; the operand or result of most events.
     Rax = 63,
@@ -66,27 +66,27 @@ pub enum Field {
     Rdx = 98,
     /// RBX, at 0x318. Both directions; VMMCALL, extended guest request, Secure AVIC; result of CPUID.
     Rbx = 99,
-    /// RBP, at 0x328. No event uses it.
+    /// RBP, at 0x328. No event needs it.
     Rbp = 101,
     /// RSI, at 0x330. Guest to host; VMMCALL.
     Rsi = 102,
-    /// RDI, at 0x338. No event uses it.
+    /// RDI, at 0x338. No event needs it.
     Rdi = 103,
-    /// R8, at 0x340. No event uses it.
+    /// R8, at 0x340. No event needs it.
     R8 = 104,
-    /// R9, at 0x348. No event uses it.
+    /// R9, at 0x348. No event needs it.
     R9 = 105,
-    /// R10, at 0x350. No event uses it.
+    /// R10, at 0x350. No event needs it.
     R10 = 106,
-    /// R11, at 0x358. No event uses it.
+    /// R11, at 0x358. No event needs it.
     R11 = 107,
-    /// R12, at 0x360. No event uses it.
+    /// R12, at 0x360. No event needs it.
     R12 = 108,
-    /// R13, at 0x368. No event uses it.
+    /// R13, at 0x368. No event needs it.
     R13 = 109,
-    /// R14, at 0x370. No event uses it.
+    /// R14, at 0x370. No event needs it.
     R14 = 110,
-    /// R15, at 0x378. No event uses it.
+    /// R15, at 0x378. No event needs it.
     R15 = 111,
     /// SW_EXITCODE, at 0x390: which event this is. Guest to host, every event. C: `sw_exit_code`.
     SwExitCode = 114,
@@ -369,6 +369,28 @@ pub trait SharedPage {
 
     /// Copies bytes into the shared buffer: as many as the shorter of the two holds.
     fn write_buffer(&self, to: BufferRange, from: &[u8]);
+
+    /// Reads several quad words in this order, each in one access.
+    ///
+    /// For an implementation where the first access costs more than the others.
+    #[inline]
+    fn load_all<const N: usize>(&self, at: [Qword; N]) -> [u64; N]
+    where
+        Self: Sized,
+    {
+        at.map(|at| self.load(at))
+    }
+
+    /// Writes several quad words in this order, each in one access.
+    #[inline]
+    fn store_all<const N: usize>(&self, words: [(Qword, u64); N])
+    where
+        Self: Sized,
+    {
+        for (at, value) in words {
+            self.store(at, value);
+        }
+    }
 }
 
 impl<P: SharedPage + ?Sized> SharedPage for &P {

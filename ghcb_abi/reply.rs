@@ -5,7 +5,7 @@
 use super::{
     bitmap::ValidBitmap,
     open::open_enum,
-    page::{Field, SharedPage},
+    page::{Field, Qword, SharedPage},
 };
 
 open_enum! {
@@ -13,11 +13,11 @@ open_enum! {
     pub struct Action(u32) {
         /// Go on; SW_EXITINFO2 is the event's result. C: `GHCB_HV_RESP_NO_ACTION`.
         NO_ACTION = 0, "no_action";
-        /// Raise the exception in SW_EXITINFO2, an [`EventInjection`](super::reply::EventInjection).
+        /// Raise the exception in SW_EXITINFO2, an [`EventInjection`].
         /// C: `GHCB_HV_RESP_ISSUE_EXCEPTION`.
         ISSUE_EXCEPTION = 1, "issue_exception";
         /// The request was refused; SW_EXITINFO2 is an
-        /// [`ErrorReason`](super::reply::ErrorReason). C: `GHCB_HV_RESP_MALFORMED_INPUT`.
+        /// [`ErrorReason`]. C: `GHCB_HV_RESP_MALFORMED_INPUT`.
         MALFORMED_INPUT = 2, "malformed_input";
     }
 }
@@ -84,6 +84,9 @@ impl EventInjection {
     pub const GP: Self = Self::exception(Self::GP_VECTOR, Some(0));
 
     /// #GP as KVM reports it: without an error code, which a guest then takes for zero.
+    ///
+    /// KVM also sets bits 63:32, because its constant for the valid bit is a negative `int`; they mean
+    /// nothing without [`VALID_ERROR_CODE`](Self::VALID_ERROR_CODE).
     pub const GP_WITHOUT_ERROR_CODE: Self = Self::exception(Self::GP_VECTOR, None);
 
     /// An exception.
@@ -248,21 +251,37 @@ impl Reply {
     /// Writes the reply: each field that it returns, then the whole bitmap, which marks these fields and
     /// no other. Reads nothing, and leaves the rest of the page alone.
     #[inline]
-    pub fn write<P: SharedPage + ?Sized>(&self, page: &P) {
-        if self.valid.contains(Field::Rax) {
-            Field::Rax.store(page, self.rax);
+    pub fn write<P: SharedPage>(&self, page: &P) {
+        if self.valid == Self::ALL_REGISTERS {
+            page.store_all([
+                (Field::Rax.qword(), self.rax),
+                (Field::Rbx.qword(), self.rbx),
+                (Field::Rcx.qword(), self.rcx),
+                (Field::Rdx.qword(), self.rdx),
+            ]);
+        } else if self.valid != ValidBitmap::REPLY {
+            for field in [Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx] {
+                if let Some(value) = self.get(field) {
+                    field.store(page, value);
+                }
+            }
         }
-        if self.valid.contains(Field::Rbx) {
-            Field::Rbx.store(page, self.rbx);
-        }
-        if self.valid.contains(Field::Rcx) {
-            Field::Rcx.store(page, self.rcx);
-        }
-        if self.valid.contains(Field::Rdx) {
-            Field::Rdx.store(page, self.rdx);
-        }
-        Field::SwExitInfo1.store(page, self.info1());
-        Field::SwExitInfo2.store(page, self.info2);
-        self.valid.store(page);
+        let (low, high) = self.valid.to_words();
+        page.store_all([
+            (Field::SwExitInfo1.qword(), self.info1()),
+            (Field::SwExitInfo2.qword(), self.info2),
+            (Qword::VALID_BITMAP_LOW, low),
+            (Qword::VALID_BITMAP_HIGH, high),
+        ]);
     }
+
+    /// What a reply marks valid when it returns all registers that one can.
+    const ALL_REGISTERS: ValidBitmap = ValidBitmap::of(&[
+        Field::SwExitInfo1,
+        Field::SwExitInfo2,
+        Field::Rax,
+        Field::Rbx,
+        Field::Rcx,
+        Field::Rdx,
+    ]);
 }

@@ -42,15 +42,18 @@ impl Header {
     /// Reads the exit code and the infos also when they are not marked valid, so that a refused request
     /// can be reported; see [`is_exit`](Self::is_exit).
     #[inline]
-    pub fn read<P: SharedPage + ?Sized>(page: &P) -> Self {
-        let valid = ValidBitmap::load(page);
-        let exit_code = ExitCode(Field::SwExitCode.load(page));
-        let info1 = Field::SwExitInfo1.load(page);
-        let info2 = Field::SwExitInfo2.load(page);
-        let version_usage = page.load(Qword::VERSION_USAGE);
+    pub fn read<P: SharedPage>(page: &P) -> Self {
+        let [low, high, exit_code, info1, info2, version_usage] = page.load_all([
+            Qword::VALID_BITMAP_LOW,
+            Qword::VALID_BITMAP_HIGH,
+            Field::SwExitCode.qword(),
+            Field::SwExitInfo1.qword(),
+            Field::SwExitInfo2.qword(),
+            Qword::VERSION_USAGE,
+        ]);
         Self {
-            valid,
-            exit_code,
+            valid: ValidBitmap::from_words(low, high),
+            exit_code: ExitCode(exit_code),
             info1,
             info2,
             version: Version((version_usage >> 16) as u16),
@@ -166,7 +169,7 @@ impl Snapshot {
 
     /// Reads a whole request: the header, then what its event can use.
     #[inline]
-    pub fn take<P: SharedPage + ?Sized>(page: &P) -> Self {
+    pub fn take<P: SharedPage>(page: &P) -> Self {
         let header = Header::read(page);
         let wanted = header.exit_code.operands(header.info1);
         Self::read(header, page, wanted)

@@ -259,16 +259,19 @@ fn a_32_bit_in_clears_the_upper_half() {
 
 #[test]
 fn whole_resets_a_size() {
-    let sync = Sync::NONE
-        .sized(Register::D, OperandSize::Byte)
-        .whole(Field::Rdx);
-    assert_eq!(sync.size(Register::D), OperandSize::Qword);
-    assert_eq!(
-        Sync::NONE
-            .whole(Field::SwExitInfo1)
-            .whole(Field::ValidBitmapLow),
-        Sync::NONE
-    );
+    for register in Register::ALL {
+        let byte = Sync::NONE.sized(register, OperandSize::Byte);
+        assert_eq!(byte.size(register), OperandSize::Byte);
+        let whole = byte.whole(register.field());
+        assert_eq!(whole.size(register), OperandSize::Qword);
+        assert_eq!(whole.fields(), byte.fields());
+    }
+    for field in ValidBitmap::EXIT.fields() {
+        assert_eq!(Sync::NONE.whole(field), Sync::NONE);
+    }
+    for field in [Field::ValidBitmapLow, Field::ValidBitmapHigh] {
+        assert_eq!(Sync::NONE.whole(field), Sync::NONE);
+    }
     for field in [Field::Rax, Field::Rbx, Field::Rcx, Field::Rsi, Field::Xcr0] {
         assert_eq!(Sync::NONE.whole(field).fields(), ValidBitmap::of(&[field]));
     }

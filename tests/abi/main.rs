@@ -21,5 +21,6 @@ mod io;
 mod msr;
 mod operands;
 mod reply;
+mod roundtrip;
 mod scratch;
 mod snapshot;
