@@ -147,3 +147,9 @@ module_sources() {
 		done
 	)
 }
+
+# work_copy: bring /cache/work up to date with the checkout, for builds that write beside their sources. Runs in the
+# Debian root.
+work_copy() {
+	rsync -a --delete --exclude=/.git --exclude=target --exclude='*.ko' /checkout/ /cache/work/
+}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# ghcb_rs.ko, against the prepared kernel tree.
+# ghcb_rs.ko, against the prepared kernel tree; and for the tests, a kvm_amd that it was not built for.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -13,3 +13,12 @@ module_sources /checkout | (cd /checkout && cpio -pdm --quiet /cache/module/sour
 /cache/kernel/build/tools/objtool/objtool klp post-link source/ghcb_rs.ko
 mv source/ghcb_rs.ko .
 rm -r source
+
+# Debian's own, with one bit of its build ID turned.
+xz -dc "/usr/lib/modules/$(cat /cache/kernel/release)/kernel/arch/x86/kvm/kvm-amd.ko.xz" >kvm-amd.ko
+objcopy --dump-section .note.gnu.build-id=note kvm-amd.ko
+last=$(tail -c 1 note | od -An -tu1)
+printf '%b' "\\x$(printf %02x $((last ^ 1)))" |
+	dd of=note bs=1 seek=$(($(stat -c %s note) - 1)) conv=notrunc status=none
+objcopy --update-section .note.gnu.build-id=note kvm-amd.ko other-kvm-amd.ko
+rm kvm-amd.ko note

@@ -6,5 +6,5 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-mkdir -p /cache/selftests-build
-CARGO_TARGET_DIR=/cache/selftests-build /checkout/selftests/build "$1/out"
+work_copy
+CARGO_TARGET_DIR=/cache/target/selftests /cache/work/selftests/build "$1/out"
