@@ -11,6 +11,7 @@ mod cpu;
 mod events;
 mod flip;
 mod ghcb;
+mod hold;
 mod instructions;
 mod mem;
 mod steps;
@@ -35,7 +36,8 @@ unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
         Some(Role::Events) => events::run(&vcpu),
         Some(Role::Instructions) => instructions::run(&vcpu),
         Some(Role::Flip) => flip::run(&vcpu),
-        _ => vcpu.terminate(cpu::reason::NO_ROLE),
+        Some(Role::Hold) => hold::run(&vcpu),
+        None => vcpu.terminate(cpu::reason::NO_ROLE),
     }
 }
 

@@ -133,6 +133,10 @@ pub struct Mailbox {
     pub rip: AtomicU64,
     /// Progress of the role, by its own measure.
     pub progress: AtomicU64,
+    /// Holds that a SIPI ended.
+    pub sipis: AtomicU64,
+    /// Holds that ended without one.
+    pub spurious: AtomicU64,
     /// #VC exceptions taken.
     pub vc: AtomicU64,
     /// Words that a flipping vCPU writes.
@@ -150,6 +154,16 @@ pub mod doorbell {
     pub const PORT_IO: u64 = 1;
     /// The port for it.
     pub const PORT: u16 = 0xd0;
+}
+
+/// Ways to wait for a SIPI: the argument of [`Role::Hold`].
+pub mod hold {
+    /// Do not hold, just run.
+    pub const NONE: u64 = 0;
+    /// AP reset hold through the page.
+    pub const PAGE: u64 = 1;
+    /// AP reset hold in the MSR protocol.
+    pub const MSR: u64 = 2;
 }
 
 /// One word that a flipping vCPU alternates between two values.

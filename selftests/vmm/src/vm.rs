@@ -78,6 +78,11 @@ impl Vm {
         for (index, role) in (0..).zip(roles) {
             paging::write_descriptors(&memory, index)?;
             let vcpu = Vcpu::new(&vm, index, &cpuid, c_bit, loaded.entry)?;
+            if config.irqchip {
+                // Makes KVM enter the APIC into its map: it looked before the vCPU was listed.
+                let lapic = vcpu.fd.get_lapic().context("KVM_GET_LAPIC")?;
+                vcpu.fd.set_lapic(&lapic).context("KVM_SET_LAPIC")?;
+            }
             vcpus.push(vcpu);
             let vm = Mail {
                 memory: &memory,
