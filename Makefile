@@ -6,6 +6,9 @@
 ## make KDIR=DIR     ghcb_rs.ko for the prepared kernel tree DIR, with this machine's own tools; needs no root rights
 ## make demo         boot Debian's kernel as an SEV-ES guest on an emulated SEV-ES host; its VMGEXITs answered in Rust
 ## make test         all tests
+## make check        the part of it that needs no emulated host: lints, and the tests of the pure code
+## make coverage     how much of the pure code its tests reach
+## make fuzz         the fuzz targets, a minute each, under AddressSanitizer
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -32,6 +35,9 @@ endif
 demo test vm:
 	@scripts/$@
 
+check coverage fuzz:
+	@scripts/in-root scripts/$@
+
 # Newer packages: the kernel's, QEMU's, the compilers'.
 update:
 	@scripts/cache update
@@ -49,4 +55,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test vm update clean distclean help
+.PHONY: all demo test vm check coverage fuzz update clean distclean help

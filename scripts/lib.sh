@@ -141,7 +141,8 @@ module_sources() {
 	local part
 	(
 		cd "$1"
-		printf '%s\n' Kbuild ./*.rs scripts/kvm-*
+		printf '%s\n' Kbuild ./*.rs
+		grep -o 'scripts/[a-z-]*' Kbuild | sort -u
 		for part in *.rs; do
 			[ ! -d "${part%.rs}" ] || find "${part%.rs}" -type f ! -name '.*' \( -name '*.rs' -o -name '*.h' \)
 		done

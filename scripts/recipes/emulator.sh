@@ -8,5 +8,5 @@
 
 # Objects stay in the cache, so that a change compiles what it changes.
 mkdir -p /cache/emulator-build
-/checkout/emulator/build /cache/qemu/source /cache/emulator-build
+JOBS=$(nproc) /checkout/emulator/build /cache/qemu/source /cache/emulator-build
 strip -o "$1/qemu-system-x86_64" /cache/emulator-build/qemu-system-x86_64

@@ -17,7 +17,7 @@ packages=(
 	# QEMU.
 	python3 python3-venv python3-setuptools meson ninja-build libglib2.0-dev uuid-dev dpkg-dev seabios qemu-system-data
 	# Images and checks.
-	mount mmdebstrap busybox-static e2fsprogs ca-certificates llvm shellcheck
+	mount mmdebstrap busybox-static e2fsprogs ca-certificates llvm libclang-rt-dev shellcheck
 )
 
 # option NAME: hand on a setting of the machine's apt.
