@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The events that are measured: what the guest asks, and what has to come back.
+
+use crate::Handler;
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
+use ghcb_rs::ghcb_abi::msr::{CpuidRegister, MsrInfo, MsrRequest};
+use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
+use ghcb_rs::ghcb_abi::reply::{Action, ErrorReason};
+use mailbox::map;
+use vmm::request::Request;
+
+/// A port that userspace serves.
+const PORT: u16 = 0x500;
+/// A port and an MMIO register that the kernel serves, by an ioeventfd.
+pub const KERNEL_PORT: u16 = 0x600;
+pub const KERNEL_MMIO: u64 = map::MMIO + 0x100;
+/// An MMIO register that userspace serves.
+const MMIO: u64 = map::MMIO + 0x200;
+/// An MSR that keeps any legal value: the base of the first variable MTRR.
+const MTRR_BASE: u64 = 0x200;
+/// Longest string that fits the shared buffer.
+const LONGEST: u64 = 2032;
+
+/// How the guest asks.
+#[derive(Clone)]
+pub enum Ask {
+    /// Through the page.
+    Page(Request),
+    /// By the MSR protocol.
+    Msr(MsrRequest),
+}
+
+/// What a handler owes.
+#[derive(Clone, Copy)]
+pub enum Owed {
+    /// SW_EXITINFO1 and, if it means anything, SW_EXITINFO2.
+    Exit(u64, Option<u64>),
+    /// This kind of response in the GHCB MSR.
+    Msr(MsrInfo),
+}
+
+/// What `benches/floor` has KVM emulate, without a look at the page: bits 12 to 63 of the GHCB MSR.
+#[derive(Clone, Copy)]
+pub struct Emulated {
+    /// Which operation; zero for none.
+    operation: u64,
+    /// Its operand: exit information, port or address.
+    operand: u64,
+    /// How many bytes.
+    length: u64,
+}
+
+impl Emulated {
+    const NONE: Self = Self::new(0, 0, 0);
+    const CPUID: Self = Self::new(1, 0, 0);
+    const RDTSC: Self = Self::new(6, 0, 0);
+
+    const fn new(operation: u64, operand: u64, length: u64) -> Self {
+        Self {
+            operation,
+            operand,
+            length,
+        }
+    }
+
+    fn msr(self) -> u64 {
+        self.operation << 12 | self.operand << 20 | self.length << 52
+    }
+}
+
+/// One event.
+#[derive(Clone)]
+pub struct Event {
+    /// Name in the report.
+    pub name: &'static str,
+    /// Bytes that it moves, where that varies.
+    pub length: u64,
+    pub ask: Ask,
+    pub owed: Owed,
+    emulated: Emulated,
+    /// Whether kvm_amd's C function answers it at all.
+    in_c: bool,
+}
+
+impl Event {
+    fn page(name: &'static str, request: Request, emulated: Emulated) -> Self {
+        Self {
+            name,
+            length: 0,
+            ask: Ask::Page(request),
+            owed: Owed::Exit(Action::NO_ACTION.0.into(), None),
+            emulated,
+            in_c: true,
+        }
+    }
+
+    /// Whether this handler survives the event.
+    pub fn is_answered_by(&self, handler: Handler) -> bool {
+        self.in_c || handler != Handler::C
+    }
+
+    /// Value of the GHCB MSR, where the page lies at `gpa`.
+    pub fn msr(&self, handler: Handler, gpa: u64) -> u64 {
+        match (handler, &self.ask) {
+            (Handler::Emulation, _) => self.emulated.msr(),
+            (_, Ask::Page(_)) => gpa,
+            (_, Ask::Msr(request)) => request.encode().0,
+        }
+    }
+}
+
+fn out(port: u16, size: IoSize) -> (Request, Emulated) {
+    let info = IoInfo::new(port, size, false).0;
+    let request = Request::new(ExitCode::IOIO, info, 0).with(Field::Rax, 0x55);
+    (request, Emulated::new(4, info, 0))
+}
+
+fn string(length: u64) -> Event {
+    let info = IoInfo::new(PORT, IoSize::Byte, false)
+        .string(true, AddressSize::BITS_64, Segment::DS)
+        .0;
+    let request =
+        Request::new(ExitCode::IOIO, info, length).scratch_inside(SHARED_BUFFER_OFFSET);
+    let emulated = Emulated::new(5, info, length);
+    Event {
+        length,
+        ..Event::page("ioio_outs", request, emulated)
+    }
+}
+
+fn mmio(code: ExitCode, gpa: u64) -> (Request, Emulated) {
+    let operation = if code == ExitCode::MMIO_READ { 7 } else { 8 };
+    let request = Request::new(code, gpa, 4)
+        .scratch_inside(SHARED_BUFFER_OFFSET)
+        .buffer(&[0x11, 0x22, 0x33, 0x44]);
+    (request, Emulated::new(operation, gpa, 4))
+}
+
+fn cpuid() -> Event {
+    let request = Request::new(ExitCode::CPUID, 0, 0)
+        .with(Field::Rax, 0)
+        .with(Field::Rcx, 0)
+        .with(Field::Xcr0, 1);
+    Event::page("cpuid", request, Emulated::CPUID)
+}
+
+/// Every event, once.
+pub fn all() -> Vec<Event> {
+    let msr = |write: u64| Request::new(ExitCode::MSR, write, 0).with(Field::Rcx, MTRR_BASE);
+    let mut events = vec![cpuid()];
+    let mut add = |name, (request, emulated)| events.push(Event::page(name, request, emulated));
+    add("msr_read", (msr(0), Emulated::new(2, 0, 0)));
+    let write = msr(1).with(Field::Rax, 6).with(Field::Rdx, 0);
+    add("msr_write", (write, Emulated::new(3, 0, 0)));
+    add("ioio_out1_user", out(PORT, IoSize::Byte));
+    add("ioio_out4_user", out(PORT, IoSize::Dword));
+    add("ioio_out1_kernel", out(KERNEL_PORT, IoSize::Byte));
+    add("mmio_write4_kernel", mmio(ExitCode::MMIO_WRITE, KERNEL_MMIO));
+    add("mmio_write4_user", mmio(ExitCode::MMIO_WRITE, MMIO));
+    add("mmio_read4_user", mmio(ExitCode::MMIO_READ, MMIO));
+    let features = Request::new(ExitCode::HV_FEATURES, 0, 0);
+    add("hv_features", (features, Emulated::NONE));
+    events.push(string(512));
+    events.push(Event {
+        in_c: false,
+        ..Event::page(
+            "rdtsc",
+            Request::new(ExitCode::RDTSC, 0, 0),
+            Emulated::RDTSC,
+        )
+    });
+    let missing = Request::new(ExitCode::CPUID, 0, 0)
+        .with(Field::Rax, 0)
+        .with(Field::Rcx, 0)
+        .without(Field::Rcx);
+    events.push(Event {
+        owed: Owed::Exit(
+            Action::MALFORMED_INPUT.0.into(),
+            Some(ErrorReason::MISSING_INPUT.0.into()),
+        ),
+        ..Event::page("error_reply", missing, Emulated::NONE)
+    });
+    for (name, request, response) in [
+        ("msr_sev_info", MsrRequest::SevInfo, MsrInfo::SEV_INFO_RESPONSE),
+        (
+            "msr_cpuid",
+            MsrRequest::Cpuid {
+                function: 0,
+                register: CpuidRegister::Eax,
+            },
+            MsrInfo::CPUID_RESPONSE,
+        ),
+    ] {
+        let emulated = if response == MsrInfo::CPUID_RESPONSE {
+            Emulated::CPUID
+        } else {
+            Emulated::NONE
+        };
+        events.push(Event {
+            ask: Ask::Msr(request),
+            owed: Owed::Msr(response),
+            ..Event::page(name, Request::new(ExitCode(0), 0, 0), emulated)
+        });
+    }
+    events
+}
+
+/// What is measured with several vCPUs.
+pub fn common() -> Vec<Event> {
+    let names = ["cpuid", "msr_write", "ioio_out1_kernel", "mmio_write4_kernel"];
+    let mut events = all();
+    events.retain(|event| names.contains(&event.name));
+    events
+}
+
+/// String I/O by length.
+pub fn strings() -> Vec<Event> {
+    [1, 64, 256, 1024, LONGEST].map(string).to_vec()
+}

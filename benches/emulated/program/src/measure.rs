@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Runs of the guest, and what its samples say.
+
+use crate::event::{Ask, Event, Owed, KERNEL_MMIO, KERNEL_PORT};
+use crate::Handler;
+use anyhow::{bail, ensure, Context, Result};
+use ghcb_rs::ghcb_abi::msr::GhcbMsr;
+use ghcb_rs::ghcb_abi::page::{Field, PROTOCOL_VERSION_OFFSET};
+use kvm_bindings::{kvm_run, KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_MMIO};
+use kvm_ioctls::{IoEventAddress, Kvm, NoDatamatch};
+use mailbox::Role;
+use order::{Order, Store};
+use std::mem::offset_of;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::thread;
+use vm_memory::GuestMemoryMmap;
+use vmm::page::{GuestPage, PageImage};
+use vmm::vm::{set_word, word, Config, Vm};
+use vmm_sys_util::eventfd::EventFd;
+
+/// Ticks of one round trip.
+pub struct Ticks {
+    pub median: u64,
+    pub low: u64,
+    pub high: u64,
+}
+
+/// A guest that takes orders.
+pub struct Session {
+    // Before the VM: it holds mappings of its vCPUs.
+    runs: Vec<Run>,
+    vm: Vm,
+    _doorbell: EventFd,
+}
+
+impl Session {
+    /// Launch a guest with this many vCPUs.
+    pub fn start(vcpus: u64) -> Result<Self> {
+        let config = Config {
+            vcpus,
+            ..Config::default()
+        };
+        let roles = vec![Role::Events; usize::try_from(vcpus)?];
+        let mut vm = Vm::launch(config, &roles)?;
+        let doorbell = EventFd::new(0)?;
+        for address in [
+            IoEventAddress::Pio(KERNEL_PORT.into()),
+            IoEventAddress::Mmio(KERNEL_MMIO),
+        ] {
+            vm.fd()
+                .register_ioevent(&doorbell, &address, NoDatamatch)
+                .context("KVM_IOEVENTFD")?;
+        }
+        let size = Kvm::new()?.get_vcpu_mmap_size()?;
+        let (vcpus, _) = vm.split();
+        let runs = vcpus
+            .iter()
+            .map(|vcpu| Run::map(vcpu.fd().as_raw_fd(), size))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            runs,
+            vm,
+            _doorbell: doorbell,
+        })
+    }
+
+    /// Measure `event`, which `handler` answers, on all vCPUs at the same time.
+    pub fn measure(&mut self, event: &Event, handler: Handler, count: u64) -> Result<Ticks> {
+        let memory = self.vm.memory();
+        let mut images = Vec::new();
+        for vcpu in 0..self.runs.len() as u64 {
+            images.push(give_order(memory, vcpu, event, handler, count));
+        }
+        // Each order twice: what is touched for the first time costs more.
+        for _ in 0..2 {
+            thread::scope(|scope| {
+                let threads: Vec<_> = self
+                    .runs
+                    .iter()
+                    .enumerate()
+                    .map(|(cpu, run)| scope.spawn(move || run.until_halt(cpu)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().expect("threads do not panic"))
+            })
+            .with_context(|| format!("event {}", event.name))?;
+        }
+        let mut samples = Vec::new();
+        for (vcpu, image) in (0..).zip(&images) {
+            check(memory, vcpu, event, handler, image)
+                .with_context(|| format!("event {} with {handler:?}", event.name))?;
+            samples.extend((0..count).map(|n| word(memory, order::samples(vcpu) + n * 8)));
+        }
+        samples.sort_unstable();
+        let at = |part: usize| samples[(samples.len() - 1) * part / 100];
+        Ok(Ticks {
+            median: at(50),
+            low: at(5),
+            high: at(95),
+        })
+    }
+}
+
+/// Write the order, and return what the page holds when the hypervisor sees it.
+fn give_order(
+    memory: &GuestMemoryMmap,
+    vcpu: u64,
+    event: &Event,
+    handler: Handler,
+    count: u64,
+) -> PageImage {
+    let gpa = order::page(vcpu);
+    let at = order::order(vcpu);
+    let mut image = PageImage::default();
+    let mut stores = Vec::new();
+    if let Ask::Page(request) = &event.ask {
+        image = request.image();
+        let scratch = Field::SwScratch.offset();
+        if request.is_scratch_inside() {
+            image.set_word(scratch, gpa + image.word(scratch));
+        }
+        stores = Field::ALL
+            .into_iter()
+            .filter(|field| request.field(*field).is_some())
+            .chain([Field::ValidBitmapLow, Field::ValidBitmapHigh])
+            .map(Field::offset)
+            .chain([PROTOCOL_VERSION_OFFSET & !7])
+            .collect();
+    }
+    GuestPage::new(memory, gpa).write(&image);
+    for (index, offset) in stores.iter().enumerate() {
+        let store = at + (offset_of!(Order, stores) + index * size_of::<Store>()) as u64;
+        set_word(memory, store, *offset as u64);
+        set_word(memory, store + 8, image.word(*offset));
+    }
+    let set = |offset: usize, value| set_word(memory, at + offset as u64, value);
+    set(offset_of!(Order, store_count), stores.len() as u64);
+    set(offset_of!(Order, msr), event.msr(handler, gpa));
+    set(offset_of!(Order, count), count);
+    image
+}
+
+/// Whether the handler did what it is to be measured for.
+fn check(
+    memory: &GuestMemoryMmap,
+    vcpu: u64,
+    event: &Event,
+    handler: Handler,
+    before: &PageImage,
+) -> Result<()> {
+    let gpa = order::page(vcpu);
+    let page = GuestPage::new(memory, gpa).copy();
+    let msr = word(memory, order::order(vcpu) + offset_of!(Order, msr_after) as u64);
+    if matches!(handler, Handler::Floor | Handler::Emulation) {
+        let changed = page.differences(before);
+        ensure!(changed.is_empty(), "the page changed at {changed:x?}");
+        let asked = event.msr(handler, gpa);
+        ensure!(msr == asked, "the GHCB MSR changed to {msr:#x}");
+        return Ok(());
+    }
+    match event.owed {
+        Owed::Exit(info1, info2) => {
+            let got = (
+                page.word(Field::SwExitInfo1.offset()),
+                page.word(Field::SwExitInfo2.offset()),
+            );
+            ensure!(
+                got.0 == info1 && info2.is_none_or(|info2| got.1 == info2),
+                "wrong reply {got:x?}"
+            );
+            ensure!(
+                !page.differences(before).is_empty(),
+                "nobody wrote a reply"
+            );
+        }
+        Owed::Msr(info) => ensure!(GhcbMsr(msr).info() == info, "wrong response {msr:#x}"),
+    }
+    Ok(())
+}
+
+/// A vCPU's descriptor and mapping, used without what a VMM would do around KVM_RUN.
+struct Run {
+    fd: RawFd,
+    run: *mut kvm_run,
+    size: usize,
+}
+
+// SAFETY: The mapping belongs to the process, and each `Run` is used by one thread at a time.
+unsafe impl Sync for Run {}
+
+impl Run {
+    fn map(fd: RawFd, size: usize) -> Result<Self> {
+        // SAFETY: A new mapping of a vCPU's descriptor.
+        let run = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                size,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        ensure!(run != libc::MAP_FAILED, "mmap of a vCPU");
+        Ok(Self {
+            fd,
+            run: run.cast(),
+            size,
+        })
+    }
+
+    /// Run on the host's processor `cpu`, if there is one, until the guest wants its next order.
+    fn until_halt(&self, cpu: usize) -> Result<()> {
+        const KVM_RUN: libc::Ioctl = 0xae80;
+        // SAFETY: The set is as large as said.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu, &mut set);
+            libc::sched_setaffinity(0, size_of_val(&set), &set);
+        }
+        loop {
+            // SAFETY: KVM_RUN of a vCPU's descriptor changes the guest's memory and the mapping alone.
+            let result = unsafe { libc::ioctl(self.fd, KVM_RUN, 0) };
+            if result < 0 {
+                bail!("KVM_RUN: {}", std::io::Error::last_os_error());
+            }
+            // SAFETY: KVM has written the field, and writes it again only in KVM_RUN.
+            match unsafe { (&raw const (*self.run).exit_reason).read_volatile() } {
+                KVM_EXIT_IO | KVM_EXIT_MMIO => {}
+                KVM_EXIT_HLT => return Ok(()),
+                other => bail!("the guest left with reason {other}"),
+            }
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // SAFETY: Unmaps what `map()` mapped.
+        unsafe { libc::munmap(self.run.cast(), self.size) };
+    }
+}
