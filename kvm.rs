@@ -216,6 +216,7 @@ impl KvmVcpu {
     /// `svm_complete_emulated_msr()` reports a fault by writing into `sev_es.ghcb`. That is a save area
     /// on this stack for as long as the call lasts; if userspace is to decide, [`Vcpu::park`] puts the
     /// guest's page there.
+    #[inline(never)]
     fn emulate_msr(&mut self) -> Fulfilment {
         let mut area = MaybeUninit::<bindings::ghcb_save_area>::uninit();
         let save = area.as_mut_ptr();

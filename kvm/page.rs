@@ -55,60 +55,36 @@ impl UserPage {
 impl SharedPage for UserPage {
     #[inline]
     fn load(&self, at: Qword) -> u64 {
-        let mut value = 0_u64;
-        let mut failed = 1_u32;
-        // SAFETY: By the invariants of `Self` and of `Qword`, the address is an aligned user address. A
-        // page fault that cannot be resolved continues at label 3, with `value` and `failed` unchanged.
-        // The processor has SMAP (`identity::cpu_has_smap()`), hence STAC and CLAC.
-        unsafe {
-            asm!(
-                "stac",
-                "2: mov {value}, qword ptr [{address}]",
-                "xor {failed:e}, {failed:e}",
-                "3: clac",
-                ".pushsection \"__ex_table\", \"a\"",
-                ".balign 4",
-                ".long (2b) - .",
-                ".long (3b) - .",
-                ".long {ex_type}",
-                ".popsection",
-                value = inout(reg) value,
-                failed = inout(reg) failed,
-                address = in(reg) self.hva.wrapping_add(at.offset()),
-                ex_type = const EX_TYPE_UACCESS,
-                options(nostack),
-            );
-        }
-        if failed != 0 {
-            self.intact.set(false);
-        }
+        let [value] = self.load_all([at]);
         value
     }
 
     #[inline]
     fn store(&self, at: Qword, value: u64) {
-        let mut failed = 1_u32;
-        // SAFETY: As for `load()`.
-        unsafe {
-            asm!(
-                "stac",
-                "2: mov qword ptr [{address}], {value}",
-                "xor {failed:e}, {failed:e}",
-                "3: clac",
-                ".pushsection \"__ex_table\", \"a\"",
-                ".balign 4",
-                ".long (2b) - .",
-                ".long (3b) - .",
-                ".long {ex_type}",
-                ".popsection",
-                value = in(reg) value,
-                failed = inout(reg) failed,
-                address = in(reg) self.hva.wrapping_add(at.offset()),
-                ex_type = const EX_TYPE_UACCESS,
-                options(nostack),
-            );
+        self.store_all([(at, value)]);
+    }
+
+    #[inline]
+    fn load_all<const N: usize>(&self, at: [Qword; N]) -> [u64; N] {
+        let mut access = UserAccess::begin();
+        let values = at.map(|at| {
+            // SAFETY: By the invariants of `Self` and of `Qword`, an aligned user address.
+            unsafe { access.load(self.hva.wrapping_add(at.offset())) }
+        });
+        if access.end() != N {
+            self.intact.set(false);
         }
-        if failed != 0 {
+        values
+    }
+
+    #[inline]
+    fn store_all<const N: usize>(&self, words: [(Qword, u64); N]) {
+        let mut access = UserAccess::begin();
+        for (at, value) in words {
+            // SAFETY: As for `load_all()`.
+            unsafe { access.store(self.hva.wrapping_add(at.offset()), value) };
+        }
+        if access.end() != N {
             self.intact.set(false);
         }
     }
@@ -131,6 +107,91 @@ impl SharedPage for UserPage {
         if !matches!(written, Some(Ok(()))) {
             self.intact.set(false);
         }
+    }
+}
+
+/// Accesses to user memory between STAC and CLAC.
+///
+/// Between [`begin`](Self::begin) and [`end`](Self::end) nothing may be called; objtool checks it.
+struct UserAccess {
+    /// Number of accesses that have succeeded.
+    done: u32,
+}
+
+impl UserAccess {
+    /// Allows access to user memory. C: `user_access_begin()`.
+    #[inline(always)]
+    fn begin() -> Self {
+        // SAFETY: The processor has SMAP (`identity::cpu_has_smap()`).
+        unsafe { asm!("stac", options(nostack)) };
+        Self { done: 0 }
+    }
+
+    /// Reads a quad word, zero if that fails. C: `unsafe_get_user()`.
+    ///
+    /// # Safety
+    ///
+    /// `address` is an aligned user address.
+    #[inline(always)]
+    unsafe fn load(&mut self, address: usize) -> u64 {
+        let mut value = 0_u64;
+        // SAFETY: By the caller. A page fault that cannot be resolved continues at label 3.
+        unsafe {
+            asm!(
+                "2: mov {value}, qword ptr [{address}]",
+                "inc {done:e}",
+                "3:",
+                ".pushsection \"__ex_table\", \"a\"",
+                ".balign 4",
+                ".long (2b) - .",
+                ".long (3b) - .",
+                ".long {ex_type}",
+                ".popsection",
+                value = inout(reg) value,
+                done = inout(reg) self.done,
+                address = in(reg) address,
+                ex_type = const EX_TYPE_UACCESS,
+                options(nostack),
+            );
+        }
+        value
+    }
+
+    /// Writes a quad word. C: `unsafe_put_user()`.
+    ///
+    /// # Safety
+    ///
+    /// `address` is an aligned user address.
+    #[inline(always)]
+    unsafe fn store(&mut self, address: usize, value: u64) {
+        // SAFETY: As for `load()`.
+        unsafe {
+            asm!(
+                "2: mov qword ptr [{address}], {value}",
+                "inc {done:e}",
+                "3:",
+                ".pushsection \"__ex_table\", \"a\"",
+                ".balign 4",
+                ".long (2b) - .",
+                ".long (3b) - .",
+                ".long {ex_type}",
+                ".popsection",
+                value = in(reg) value,
+                done = inout(reg) self.done,
+                address = in(reg) address,
+                ex_type = const EX_TYPE_UACCESS,
+                options(nostack),
+            );
+        }
+    }
+
+    /// Forbids access to user memory; returns the number of accesses that succeeded. C:
+    /// `user_access_end()`.
+    #[inline(always)]
+    fn end(self) -> usize {
+        // SAFETY: As for `begin()`.
+        unsafe { asm!("clac", options(nostack)) };
+        self.done as usize
     }
 }
 

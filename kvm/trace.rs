@@ -112,7 +112,14 @@ type PageIterator = unsafe extern "C" fn(*mut c_void, u32, *const c_void) -> i32
 /// Calls the probes of a tracepoint for the page.
 #[cold]
 #[inline(never)]
-fn call_page_probes(iterate: PageIterator, vcpu_id: u32, page: &TracedPage) {
+fn call_page_probes(
+    iterate: PageIterator,
+    vcpu_id: u32,
+    exit_code: ExitCode,
+    info1: u64,
+    info2: u64,
+) {
+    let page = TracedPage::new(exit_code, info1, info2);
     let _probes = ProbeGuard::new();
     // SAFETY: The probes read `sw_exit_code`, `sw_exit_info_1` and `sw_exit_info_2` of a `struct ghcb`, and
     // keep no pointer to it. They stay alive while the guard does.
@@ -123,8 +130,7 @@ fn call_page_probes(iterate: PageIterator, vcpu_id: u32, page: &TracedPage) {
 #[inline]
 pub(super) fn enter(vcpu_id: impl FnOnce() -> u32, exit_code: ExitCode, info1: u64, info2: u64) {
     if Tracepoint::Enter.is_enabled() {
-        let page = TracedPage::new(exit_code, info1, info2);
-        call_page_probes(imports::traceiter_enter, vcpu_id(), &page);
+        call_page_probes(imports::traceiter_enter, vcpu_id(), exit_code, info1, info2);
     }
 }
 
@@ -137,8 +143,7 @@ pub(super) fn exit(
 ) {
     if Tracepoint::Exit.is_enabled() {
         let (info1, info2) = reply();
-        let page = TracedPage::new(exit_code, info1, info2);
-        call_page_probes(imports::traceiter_exit, vcpu_id(), &page);
+        call_page_probes(imports::traceiter_exit, vcpu_id(), exit_code, info1, info2);
     }
 }
 

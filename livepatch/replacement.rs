@@ -11,14 +11,16 @@ use crate::{
     observe::{self, Counters},
     vmgexit::{self, kind::Kind},
 };
-use core::ptr::NonNull;
-use kernel::{
-    ffi::c_int,
-    sync::atomic::{Atomic, Relaxed},
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicBool, Ordering},
 };
+use kernel::ffi::c_int;
 
 /// Whether VMGEXITs are answered here; if not, each goes on to C, counted.
-static ACTIVE: Atomic<i32> = Atomic::new(1);
+///
+/// Not the kernel crate's atomic, whose load is a call.
+static ACTIVE: AtomicBool = AtomicBool::new(true);
 
 /// Calls that have begun, and calls that are over.
 #[link_section = ".data..percpu"]
@@ -31,7 +33,7 @@ const OVER: usize = 1;
 
 /// Says whether VMGEXITs are answered here or go on to C.
 pub(crate) fn set_active(active: bool) {
-    ACTIVE.store(active.into(), Relaxed);
+    ACTIVE.store(active, Ordering::Relaxed);
 }
 
 /// Number of calls that have begun and are not over, awake or asleep.
@@ -87,7 +89,7 @@ unsafe fn take(svm: *mut vcpu_svm, is_exit: bool) -> Option<KvmVcpu> {
     let vcpu = unsafe { KvmVcpu::new(NonNull::new(svm)?) };
     let reason = if vcpu.is_snp() {
         Kind::SnpGuest
-    } else if ACTIVE.load(Relaxed) == 0 {
+    } else if !ACTIVE.load(Ordering::Relaxed) {
         Kind::StoodAside
     } else {
         return Some(vcpu);
