@@ -104,11 +104,13 @@ explain() {
 # The recipe runs in the Debian root and fills a directory of its own, which takes the name only once it is complete.
 component() {
 	local name=$1 title=$2 key=$3 dir=$cache/$1 new=$cache/new.$1 rc=0
-	begin "$title"
 	if [ "$(cat "$dir/.key" 2>/dev/null)" = "$key" ]; then
+		begin "$title"
 		end ready
 		return
 	fi
+	need_space 2
+	begin "$title"
 	rm -rf --one-file-system "$new"
 	mkdir -p "$new" "$dir"
 	export GHCB_RS_NEW=$name
