@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Arbitrary exits, made of bytes: what the guest says, what it does meanwhile, what KVM makes of it; and
+//! what holds for each of them.
+
+use ghcb_rs::{
+    ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::EventInjection, version::Version},
+    vmgexit::{
+        kind::Kind,
+        vcpu::{Fulfilment, Registers},
+        Outcome,
+    },
+};
+
+use super::{Call, Host, GPA};
+
+/// Where a guest has memory besides its page.
+pub const MEMORY: u64 = 0x50_0000;
+const MEMORY_SIZE: usize = 0x1_8000;
+
+/// Events of guests without SEV-SNP.
+pub const EVENTS: [u64; 22] = [
+    0x27,
+    0x37,
+    0x6e,
+    0x6f,
+    0x72,
+    0x76,
+    0x7b,
+    0x7b,
+    0x7c,
+    0x7c,
+    0x81,
+    0x87,
+    0x89,
+    0x8a,
+    0x8b,
+    0x8000_0001,
+    0x8000_0002,
+    0x8000_0003,
+    0x8000_0004,
+    0x8000_0005,
+    0x8000_fffd,
+    0x8000_fffe,
+];
+
+/// Codes which are no such event, but near one.
+const OTHERS: [u64; 16] = [
+    0,
+    0x26,
+    0x28,
+    0x6d,
+    0x78,
+    0x400,
+    0x403,
+    0x8000_0000,
+    0x8000_0006,
+    0x8000_0010,
+    0x8000_0013,
+    0x8000_0014,
+    0x8000_001a,
+    0x8000_ffff,
+    0x1_0000_0072,
+    u64::MAX,
+];
+
+const INFO1: [u64; 6] = [0, 1, 2, 0xffff_ffff, 1 << 32, u64::MAX];
+
+const INFO2: [u64; 16] = [
+    0,
+    1,
+    2,
+    4,
+    7,
+    8,
+    9,
+    0x7ef,
+    0x7f0,
+    0x7f1,
+    0x1_0000,
+    0x1_0001,
+    0x7fff_ffff,
+    0x8000_0000,
+    1 << 32,
+    u64::MAX,
+];
+
+const FIELDS: [Field; 12] = [
+    Field::SwExitCode,
+    Field::SwExitInfo1,
+    Field::SwExitInfo2,
+    Field::SwScratch,
+    Field::Rax,
+    Field::Rbx,
+    Field::Rcx,
+    Field::Rdx,
+    Field::Rsi,
+    Field::Cpl,
+    Field::Xcr0,
+    Field::Xss,
+];
+
+/// Takes bytes apart; what is missing is zero.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn word(&mut self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
+    }
+
+    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+        list[usize::from(self.byte()) % list.len()]
+    }
+
+    /// True in so many of 256 cases.
+    fn odds(&mut self, of_256: u8) -> bool {
+        self.byte() < of_256
+    }
+}
+
+/// An exit.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub msr: u64,
+    pub version: Version,
+    pub code: u64,
+    pub info: [u64; 2],
+    pub valid: u128,
+    pub version_usage: u64,
+    pub registers: Registers,
+    pub cpl: u8,
+    pub xcr0: u64,
+    pub xss: u64,
+    pub scratch: u64,
+    pub answer: Fulfilment,
+    pub can_map: bool,
+    pub can_allocate: bool,
+    pub held: Outcome,
+    pub jump_table: u64,
+    /// Seed of the vCPU that writes to the page meanwhile.
+    pub writer: Option<u64>,
+    /// When the page is gone.
+    pub gone: Option<(u32, u32)>,
+}
+
+impl Case {
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut bytes = Bytes(bytes);
+        let b = &mut bytes;
+        let msr = match b.byte() % 16 {
+            0 => b.word(),
+            1 | 2 => {
+                b.word() & !0xfff
+                    | b.one_of(&[2, 4, 6, 0x10, 0x12, 0x14, 0x16, 0x80, 0x100, 1, 0xfff])
+            }
+            3 => b.one_of(&[0, GPA + 0x1000, u64::MAX << 12]),
+            _ => GPA,
+        };
+        let version = if b.odds(128) {
+            Version::V1
+        } else {
+            Version::V2
+        };
+        let code = match b.byte() % 16 {
+            0 => b.word(),
+            1 | 2 => b.one_of(&OTHERS),
+            _ => b.one_of(&EVENTS),
+        };
+        let info1 = match b.byte() % 8 {
+            0 => b.word(),
+            1 | 2 => b.one_of(&INFO1),
+            // Port, size, string and direction.
+            _ => {
+                u64::from(b.byte()) << 16
+                    | u64::from(b.one_of(&[0u8, 1, 2, 4, 4, 2, 1, 3, 5, 7])) << 4
+                    | u64::from(b.byte() & 0xd)
+            }
+        };
+        let info2 = match b.byte() % 8 {
+            0 => b.word(),
+            1 => u64::from(b.byte()) << 4,
+            _ => b.one_of(&INFO2),
+        };
+        let valid = match b.byte() % 8 {
+            0 => u128::from(b.word()) << 64 | u128::from(b.word()),
+            1 => ValidBitmap::from_bits(u128::MAX)
+                .without(b.one_of(&FIELDS))
+                .bits(),
+            _ => u128::MAX,
+        };
+        let version_usage = if b.odds(240) { 0x0002_0000 } else { b.word() };
+        let registers = Registers {
+            rax: if b.odds(64) { 0xd } else { b.word() },
+            rbx: b.word(),
+            rcx: b.word(),
+            rdx: b.word(),
+            rsi: b.word(),
+        };
+        let scratch = match b.byte() % 8 {
+            0 => b.word(),
+            1 | 2 => MEMORY + u64::from(b.byte()) * 0x189,
+            3 => 0,
+            4 => GPA + u64::from(b.byte()) * 16,
+            _ => GPA + 0x800 + u64::from(b.byte()) * 8,
+        };
+        let answer = match b.byte() % 8 {
+            0 => Fulfilment::Exception(EventInjection(b.word())),
+            1 => Fulfilment::Refused,
+            2 | 3 => Fulfilment::Userspace,
+            _ => Fulfilment::Done,
+        };
+        Self {
+            msr,
+            version,
+            code,
+            info: [info1, info2],
+            valid,
+            version_usage,
+            registers,
+            cpl: b.byte(),
+            xcr0: b.word(),
+            xss: b.word(),
+            scratch,
+            answer,
+            can_map: !b.odds(16),
+            can_allocate: !b.odds(16),
+            held: if b.odds(128) {
+                Outcome::Resume
+            } else {
+                Outcome::Userspace
+            },
+            jump_table: b.word(),
+            writer: b.odds(128).then(|| b.word()),
+            gone: b.odds(16).then(|| {
+                let from = u32::from(b.byte() % 24);
+                (from, from + 1 + u32::from(b.byte()))
+            }),
+        }
+    }
+
+    /// The host at the moment of the exit.
+    pub fn host(&self) -> Host {
+        let mut host = Host::new();
+        host.msr = self.msr;
+        host.version = self.version;
+        host.answer = self.answer;
+        host.can_map = self.can_map;
+        host.can_allocate = self.can_allocate;
+        host.held = self.held;
+        host.jump_table = self.jump_table;
+        host.memory = Some((MEMORY, vec![0x3c; MEMORY_SIZE]));
+        let page = &host.page;
+        page.put(0xc8, u64::from(self.cpl) << 24);
+        for (field, value) in [
+            (Field::Rax, self.registers.rax),
+            (Field::Rbx, self.registers.rbx),
+            (Field::Rcx, self.registers.rcx),
+            (Field::Rdx, self.registers.rdx),
+            (Field::Rsi, self.registers.rsi),
+            (Field::Xcr0, self.xcr0),
+            (Field::Xss, self.xss),
+            (Field::SwExitCode, self.code),
+            (Field::SwExitInfo1, self.info[0]),
+            (Field::SwExitInfo2, self.info[1]),
+            (Field::SwScratch, self.scratch),
+        ] {
+            page.put(field.offset(), value);
+        }
+        page.put(0x3f0, self.valid as u64);
+        page.put(0x3f8, (self.valid >> 64) as u64);
+        page.put(0xff8, self.version_usage);
+        if let Some(seed) = self.writer {
+            page.rewrite_by(seed);
+        }
+        if let Some((from, until)) = self.gone {
+            page.vanish(from, until);
+        }
+        host
+    }
+
+    /// Handles and completes the exit, and panics if that broke a promise.
+    pub fn check(&self) {
+        let mut host = self.host();
+        let outcome = host.vmgexit();
+        let ending = Ending::of(&host, outcome);
+        self.check_looks(&host, ending);
+        self.check_counts(&host);
+        check_stores(&host, ending);
+
+        let held = host.sev_es.hold;
+        host.complete();
+        assert!(!host.holds_anything(), "left behind: {:?}", host.sev_es);
+        assert_eq!(host.sev_es.hold, None);
+        if held.is_some() || ending == Ending::Parked {
+            // A second completion finds nothing.
+            let log = host.log.len();
+            host.complete();
+            assert_eq!(host.log.len(), log);
+        }
+        if self.msr & 0xfff == 0 {
+            assert_eq!(host.msr, self.msr, "a page's address was overwritten");
+        } else {
+            assert_eq!(
+                host.page.accesses(),
+                0,
+                "a request in the MSR reached the page"
+            );
+        }
+        if self.writer.is_some() && self.gone.is_none() {
+            self.check_one_look(&host, outcome);
+        }
+    }
+
+    /// Nothing is read twice, and without a page nothing is asked of KVM.
+    fn check_looks(&self, host: &Host, ending: Ending) {
+        assert_eq!(host.page.read_twice(), None);
+        // Header, nine operands at most.
+        assert!(host.page.words_read() <= 15 + 0x7f0 / 8);
+        if ending == Ending::Unreachable && host.page.stores().is_empty() && self.can_map {
+            let asked = host.asked();
+            let harmless = |call: &Call| {
+                matches!(
+                    call,
+                    Call::Open(_)
+                        | Call::Fetch(_)
+                        | Call::NmiComplete
+                        | Call::SetDr7(_)
+                        | Call::SetJumpTable(_)
+                ) || self.gone.is_some()
+            };
+            assert!(asked.iter().all(harmless), "{asked:?}");
+        }
+    }
+
+    /// Each exit is counted; a page that was lost later once more.
+    fn check_counts(&self, host: &Host) {
+        let lost = host
+            .counts
+            .iter()
+            .filter(|(kind, _)| *kind == Kind::UnreachablePage)
+            .count();
+        assert!(
+            lost <= 1 && (1..=1 + lost).contains(&host.counts.len()),
+            "{:?}",
+            host.counts
+        );
+    }
+
+    /// What was made of a page that changed all the time is what is made of a still page with what was
+    /// seen: the exit depends on one look.
+    fn check_one_look(&self, changing: &Host, outcome: Outcome) {
+        let mut still = Case {
+            writer: None,
+            ..self.clone()
+        }
+        .host();
+        still.page = std::rc::Rc::new(changing.page.as_seen());
+        assert_eq!(still.vmgexit(), outcome);
+        still.complete();
+        let without_read_back = |host: &Host| {
+            host.log
+                .iter()
+                .filter(|call| !matches!(call, Call::TraceExit(..)))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(without_read_back(&still), without_read_back(changing));
+        assert_eq!(still.page.stores(), changing.page.stores());
+        assert_eq!(still.page.buffer_stores(), changing.page.buffer_stores());
+        assert_eq!(still.counts, changing.counts);
+    }
+}
+
+/// How an exit ends: in exactly one of these ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// A response in the MSR, or a value that was left there.
+    Msr,
+    /// A reply in the page.
+    Replied,
+    /// Mapped, for userspace or a SIPI.
+    Parked,
+    /// Neither, because the guest has ended itself.
+    Left,
+    Unreachable,
+}
+
+impl Ending {
+    fn of(host: &Host, outcome: Outcome) -> Self {
+        let has = |wanted: fn(&Call) -> bool| host.log.iter().any(wanted);
+        let unreachable =
+            has(|call| matches!(call, Call::Complain(text) if text.starts_with("UnreachablePage")));
+        let closed = has(|call| matches!(call, Call::Close));
+        let parked = has(|call| matches!(call, Call::Park(..)));
+        let traced = has(|call| matches!(call, Call::TraceExit(..)));
+        assert_eq!(parked, host.sev_es.ghcb);
+        assert!(
+            u32::from(unreachable) + u32::from(closed) + u32::from(parked) <= 1,
+            "{:?}",
+            host.log
+        );
+        match (unreachable, closed, parked) {
+            (true, ..) => {
+                assert_eq!(outcome, Outcome::Resume);
+                assert!(!host.holds_anything());
+                Self::Unreachable
+            }
+            (_, true, _) if traced => {
+                assert_eq!(outcome, Outcome::Resume);
+                Self::Replied
+            }
+            (_, true, _) => {
+                assert_ne!(outcome, Outcome::Resume);
+                Self::Left
+            }
+            (.., true) => Self::Parked,
+            _ => {
+                assert_ne!(host.msr & 0xfff, 0, "{:?}", host.log);
+                Self::Msr
+            }
+        }
+    }
+}
+
+/// A reply goes where replies go, and nowhere else.
+fn check_stores(host: &Host, ending: Ending) {
+    const PLACES: [usize; 8] = [0x1f8, 0x308, 0x310, 0x318, 0x398, 0x3a0, 0x3f0, 0x3f8];
+    let stores = host.page.stores();
+    for (offset, _) in &stores {
+        assert!(PLACES.contains(offset), "wrote to {offset:#x}");
+    }
+    match ending {
+        Ending::Replied => {
+            // Every word once, and the bitmap marks exactly these.
+            let mut marked = u128::from(stores[stores.len() - 1].1) << 64
+                | u128::from(stores[stores.len() - 2].1);
+            for (offset, _) in &stores[..stores.len() - 2] {
+                let bit = 1 << (offset / 8);
+                assert!(
+                    marked & bit != 0,
+                    "{offset:#x} written and not marked, or twice"
+                );
+                marked &= !bit;
+            }
+            assert_eq!(marked, 0, "marked and not written");
+            assert!(stores
+                .iter()
+                .any(|(offset, info1)| *offset == 0x398 && *info1 <= 2));
+        }
+        Ending::Parked => {
+            assert!(stores.contains(&(0x398, 0)) && stores.contains(&(0x3a0, 0)));
+        }
+        Ending::Left | Ending::Msr => {
+            assert!(stores.is_empty() && host.page.buffer_stores().is_empty())
+        }
+        Ending::Unreachable => {}
+    }
+}

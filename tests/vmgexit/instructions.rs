@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Instructions that KVM emulates on registers, and the time stamp counter.
+
+use ghcb_rs::{
+    ghcb_abi::{
+        exit_code::ExitCode,
+        page::Field::{self, *},
+        reply::{ErrorReason, EventInjection},
+        version::Version,
+    },
+    vmgexit::{
+        instruction::{Emulation, Instruction},
+        kind::Kind,
+        vcpu::{Fulfilment, Registers},
+        Outcome,
+    },
+};
+
+use crate::{
+    replies::{assert_parked, assert_reply, done, exception, refused},
+    support::{Call, Host},
+};
+
+/// An event of the family: its code, SW_EXITINFO1, what it takes and what it returns.
+struct Event {
+    code: u64,
+    info1: u64,
+    instruction: Instruction,
+    kind: Kind,
+    takes: &'static [Field],
+    may_take: &'static [Field],
+    returns: &'static [Field],
+}
+
+const EVENTS: [Event; 10] = [
+    Event {
+        code: 0x72,
+        info1: 0,
+        instruction: Instruction::Cpuid,
+        kind: Kind::Cpuid,
+        takes: &[Rax, Rcx],
+        may_take: &[Xcr0, Xss],
+        returns: &[Rax, Rbx, Rcx, Rdx],
+    },
+    Event {
+        code: 0x7c,
+        info1: 0,
+        instruction: Instruction::ReadMsr,
+        kind: Kind::ReadMsr,
+        takes: &[Rcx],
+        may_take: &[],
+        returns: &[Rax, Rdx],
+    },
+    Event {
+        code: 0x7c,
+        info1: 1,
+        instruction: Instruction::WriteMsr,
+        kind: Kind::WriteMsr,
+        takes: &[Rax, Rcx, Rdx],
+        may_take: &[],
+        returns: &[],
+    },
+    // As in C, every other number is a write too.
+    Event {
+        code: 0x7c,
+        info1: u64::MAX,
+        instruction: Instruction::WriteMsr,
+        kind: Kind::WriteMsr,
+        takes: &[Rax, Rcx, Rdx],
+        may_take: &[],
+        returns: &[],
+    },
+    Event {
+        code: 0x6f,
+        info1: 0,
+        instruction: Instruction::Rdpmc,
+        kind: Kind::Rdpmc,
+        takes: &[Rcx],
+        may_take: &[Cpl],
+        returns: &[Rax, Rdx],
+    },
+    Event {
+        code: 0x76,
+        info1: 0,
+        instruction: Instruction::Invd,
+        kind: Kind::Invd,
+        takes: &[],
+        may_take: &[],
+        returns: &[],
+    },
+    Event {
+        code: 0x89,
+        info1: 0,
+        instruction: Instruction::Wbinvd,
+        kind: Kind::Wbinvd,
+        takes: &[],
+        may_take: &[],
+        returns: &[],
+    },
+    Event {
+        code: 0x8a,
+        info1: 0,
+        instruction: Instruction::Monitor,
+        kind: Kind::Monitor,
+        takes: &[Rax, Rcx, Rdx],
+        may_take: &[],
+        returns: &[],
+    },
+    Event {
+        code: 0x8b,
+        info1: 0,
+        instruction: Instruction::Mwait,
+        kind: Kind::Mwait,
+        takes: &[Rax, Rcx],
+        may_take: &[],
+        returns: &[],
+    },
+    Event {
+        code: 0x81,
+        info1: 0,
+        instruction: Instruction::Vmmcall,
+        kind: Kind::Vmmcall,
+        takes: &[Rax, Cpl],
+        may_take: &[Rbx, Rcx, Rdx, Rsi],
+        returns: &[Rax],
+    },
+];
+
+/// A distinct value for each field; CPL has two bits.
+fn value(field: Field) -> u64 {
+    match field {
+        Cpl => 3,
+        _ => 0x1111_0000_0000_0000 | field.offset() as u64,
+    }
+}
+
+fn fields(list: &[Field]) -> Vec<(Field, u64)> {
+    list.iter().map(|field| (*field, value(*field))).collect()
+}
+
+fn host(event: &Event, given: &[Field]) -> Host {
+    Host::new().request(ExitCode(event.code), event.info1, 0, &fields(given))
+}
+
+impl Event {
+    /// What KVM is asked when these fields are given: of them it gets those that the event uses, and
+    /// zero for the others.
+    fn emulation(&self, given: &[Field]) -> Emulation {
+        let used = |field: Field| {
+            let uses = self.takes.contains(&field) || self.may_take.contains(&field);
+            (uses && given.contains(&field)).then(|| value(field))
+        };
+        let register = |field| used(field).unwrap_or(0);
+        Emulation {
+            instruction: self.instruction,
+            registers: Registers {
+                rax: register(Rax),
+                rbx: register(Rbx),
+                rcx: register(Rcx),
+                rdx: register(Rdx),
+                rsi: register(Rsi),
+            },
+            cpl: register(Cpl) as u8,
+            xcr0: used(Xcr0),
+            xss: used(Xss),
+        }
+    }
+
+    /// What the guest finds in the registers that the event returns.
+    fn returned(&self, after: &Registers) -> Vec<(Field, u64)> {
+        let of = |field: &Field| match field {
+            Rax => after.rax,
+            Rbx => after.rbx,
+            Rcx => after.rcx,
+            _ => after.rdx,
+        };
+        self.returns
+            .iter()
+            .map(|field| (*field, of(field)))
+            .collect()
+    }
+}
+
+const EVERYTHING: [Field; 8] = [Rax, Rbx, Rcx, Rdx, Rsi, Cpl, Xcr0, Xss];
+
+#[test]
+fn each_takes_its_operands_and_returns_its_results() {
+    for event in &EVENTS {
+        for version in [Version::V1, Version::V2] {
+            let all: Vec<_> = event.takes.iter().chain(event.may_take).copied().collect();
+            for given in [event.takes, &all, &EVERYTHING] {
+                let mut host = host(event, given);
+                host.version = version;
+                let expected = done(0, &event.returned(&host.after));
+                let asked = [Call::Emulate(event.emulation(given))];
+                assert_reply(host, event.kind, &expected, &asked);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operand_that_is_missing_is_missed() {
+    for event in &EVENTS {
+        for left_out in event.takes {
+            let given: Vec<_> = EVERYTHING
+                .into_iter()
+                .filter(|field| field != left_out)
+                .collect();
+            let host = host(event, &given);
+            let kind = match event.kind {
+                // Counted before the direction is known to be legal.
+                Kind::ReadMsr => Kind::WriteMsr,
+                kind => kind,
+            };
+            assert_reply(host, kind, &refused(ErrorReason::MISSING_INPUT), &[]);
+        }
+    }
+}
+
+#[test]
+fn cpuid_of_the_xsave_area_needs_xcr0() {
+    let cpuid = |rax, given: &[(Field, u64)]| {
+        let fields = [&[(Rax, rax), (Rcx, 1)], given].concat();
+        Host::new().request(ExitCode::CPUID, 0, 0, &fields)
+    };
+    let without = refused(ErrorReason::MISSING_INPUT);
+    assert_reply(cpuid(0xd, &[]), Kind::Cpuid, &without, &[]);
+    assert_reply(cpuid(0xd, &[(Xss, 0)]), Kind::Cpuid, &without, &[]);
+    assert_eq!(cpuid(0xd, &[(Xcr0, 7)]).vmgexit(), Outcome::Resume);
+    // The whole of RAX is compared.
+    for rax in [0xc, 0xe, 0x1_0000_000d] {
+        let mut host = cpuid(rax, &[]);
+        assert_eq!(host.vmgexit(), Outcome::Resume);
+        assert!(matches!(host.asked()[1], Call::Emulate(_)), "{rax:#x}");
+    }
+}
+
+#[test]
+fn an_exception_is_the_reply() {
+    for event in &EVENTS {
+        for injection in [EventInjection::UD, EventInjection::GP] {
+            let mut host = host(event, &EVERYTHING);
+            host.answer = Fulfilment::Exception(injection);
+            let asked = [Call::Emulate(event.emulation(&EVERYTHING))];
+            assert_reply(host, event.kind, &exception(injection), &asked);
+        }
+    }
+}
+
+#[test]
+fn what_kvm_refuses_is_invalid_or_faults() {
+    for event in &EVENTS {
+        let mut host = host(event, &EVERYTHING);
+        host.answer = Fulfilment::Refused;
+        let asked = [Call::Emulate(event.emulation(&EVERYTHING))];
+        let expected = match event.code {
+            0x7c => exception(EventInjection(0x8000_030d)),
+            _ => refused(ErrorReason::INVALID_INPUT),
+        };
+        assert_reply(host, event.kind, &expected, &asked);
+    }
+}
+
+#[test]
+fn userspace_may_do_it() {
+    for event in &EVENTS {
+        let mut host = host(event, &EVERYTHING);
+        host.answer = Fulfilment::Userspace;
+        assert_parked(&mut host, event.kind, Outcome::Userspace);
+        let before = host.page.bytes();
+        host.registers = host.after;
+        host.complete();
+        done(0, &event.returned(&host.after)).assert_in(&before, &host.page.bytes());
+        assert!(!host.holds_anything());
+    }
+}
+
+#[test]
+fn rdtsc_and_rdtscp_return_the_guests_time() {
+    let stamp = [(Rax, 0x89ab_cdef), (Rdx, 0x0123_4567)];
+    let host = || Host::new().request(ExitCode::RDTSC, 0, 0, &[]);
+    assert_reply(host(), Kind::Rdtsc, &done(0, &stamp), &[]);
+    let host = || Host::new().request(ExitCode::RDTSCP, 0, 0, &[]);
+    let with_aux = [stamp[0], stamp[1], (Rcx, 0x77)];
+    assert_reply(host(), Kind::Rdtscp, &done(0, &with_aux), &[]);
+}

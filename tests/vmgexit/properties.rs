@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What holds for every exit, whatever the guest says and does meanwhile.
+
+use proptest::{collection::vec, prelude::*};
+
+use crate::support::case::Case;
+
+pub(crate) fn any_case() -> impl Strategy<Value = Case> {
+    vec(any::<u8>(), 0..220).prop_map(|bytes| Case::from_bytes(&bytes))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(10_000)
+    })]
+
+    #[test]
+    fn every_exit_keeps_the_promises(case in any_case()) {
+        case.check();
+    }
+}
