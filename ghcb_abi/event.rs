@@ -33,7 +33,7 @@ impl ExitCode {
     /// assert!(ExitCode::MSR.required(1).contains(Field::Rdx));
     /// assert!(!ExitCode::MSR.required(0).contains(Field::Rdx));
     /// ```
-    #[inline]
+    #[inline(always)]
     pub const fn required(self, info1: u64) -> ValidBitmap {
         let operands = match self {
             Self::WRITE_DR7 => const { set(&[Rax]) },
@@ -70,7 +70,7 @@ impl ExitCode {
     /// required ones, and those that have a meaning but may be left out.
     ///
     /// A reader that wants no more of the page than it needs reads these.
-    #[inline]
+    #[inline(always)]
     pub const fn operands(self, info1: u64) -> ValidBitmap {
         match self {
             Self::WRITE_DR7 => const { set(&[Rax]) },
@@ -97,7 +97,7 @@ impl ExitCode {
     ///
     /// Both infos come with every reply and are not listed; what SW_EXITINFO2 then means is in the room
     /// of the event.
-    #[inline]
+    #[inline(always)]
     pub const fn returned(self, info1: u64) -> ValidBitmap {
         match self {
             Self::READ_DR7 | Self::VMMCALL | Self::APIC_ID_LIST => const { set(&[Rax]) },

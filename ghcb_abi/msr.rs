@@ -33,7 +33,8 @@ pub const GFN_NONE: u64 = DATA_MASK;
 pub const PSC_GFN_MASK: u64 = (1 << 40) - 1;
 
 open_enum! {
-    /// Bits 11:0 of the MSR.
+    /// Bits 11:0 of the MSR. Requests go from guest to host, responses back; [`MsrRequest`] and
+    /// [`MsrResponse`] say what the other bits of each are.
     pub struct MsrInfo(u16) {
         /// Address of a page.
         GHCB_GPA = 0x000, "ghcb_gpa";

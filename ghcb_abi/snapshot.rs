@@ -61,6 +61,15 @@ impl Header {
         }
     }
 
+    /// The same header with the exit code spelt out.
+    ///
+    /// For a caller that has found `exit_code` in it, and wants the compiler to know.
+    #[inline]
+    pub const fn about(mut self, exit_code: ExitCode) -> Self {
+        self.exit_code = exit_code;
+        self
+    }
+
     /// The valid bitmap as the guest wrote it.
     #[inline]
     pub const fn valid(&self) -> ValidBitmap {
@@ -139,7 +148,7 @@ impl Snapshot {
 
     /// Reads those of `wanted` that are operands and that `header` says are valid: one access each.
     /// Everything else is taken from `header` or stays zero.
-    #[inline]
+    #[inline(always)]
     pub fn read<P: SharedPage + ?Sized>(header: Header, page: &P, wanted: ValidBitmap) -> Self {
         let valid = header
             .valid
@@ -285,7 +294,7 @@ impl Snapshot {
     /// What the event requires and the guest did not mark valid, including XCR0 for CPUID function 0xD.
     ///
     /// Expects that all required fields were wanted when the snapshot was read.
-    #[inline]
+    #[inline(always)]
     pub const fn missing(&self) -> ValidBitmap {
         let mut required = self.exit_code().required(self.info1());
         if self.exit_code().0 == ExitCode::CPUID.0 && self.rax == ExitCode::CPUID_NEEDS_XCR0 {

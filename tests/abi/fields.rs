@@ -150,6 +150,20 @@ proptest! {
 }
 
 #[test]
+fn every_subrange_of_a_small_range() {
+    for offset in [0x800, 0x9ab, 0xff0 - 20] {
+        let range = BufferRange::new(offset, 20).unwrap();
+        for skip in 0..25 {
+            for len in 0..25 {
+                let found = range.subrange(skip, len).map(|r| (r.offset(), r.len()));
+                let expected = (skip + len <= 20).then_some((offset + skip, len));
+                assert_eq!(found, expected, "{offset:#x} {skip} {len}");
+            }
+        }
+    }
+}
+
+#[test]
 fn huge_numbers_make_no_range() {
     assert_eq!(BufferRange::new(usize::MAX, 1), None);
     assert_eq!(BufferRange::new(0x800, usize::MAX), None);
