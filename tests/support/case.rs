@@ -16,7 +16,7 @@ use super::{Call, Host, GPA};
 
 /// Where a guest has memory besides its page.
 pub const MEMORY: u64 = 0x50_0000;
-const MEMORY_SIZE: usize = 0x1_8000;
+const MEMORY_SIZE: usize = 0x1_1000;
 
 /// Events of guests without SEV-SNP.
 pub const EVENTS: [u64; 22] = [
@@ -244,6 +244,16 @@ impl Case {
         }
     }
 
+    /// Guest memory besides the page; only version 1 has a use for it.
+    pub fn memory(&self) -> Vec<u8> {
+        let size = if self.version == Version::V1 {
+            MEMORY_SIZE
+        } else {
+            0
+        };
+        vec![0x3c; size]
+    }
+
     /// The host at the moment of the exit.
     pub fn host(&self) -> Host {
         let mut host = Host::new();
@@ -254,7 +264,7 @@ impl Case {
         host.can_allocate = self.can_allocate;
         host.held = self.held;
         host.jump_table = self.jump_table;
-        host.memory = Some((MEMORY, vec![0x3c; MEMORY_SIZE]));
+        host.memory = Some((MEMORY, self.memory()));
         let page = &host.page;
         page.put(0xc8, u64::from(self.cpl) << 24);
         for (field, value) in [

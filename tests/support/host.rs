@@ -32,6 +32,29 @@ use super::page::{Page, View};
 /// Where the guest's page is.
 pub const GPA: u64 = 0x12_3000;
 
+/// What a device says, over and over again.
+pub const DEVICE: u64 = 0xd7d6_d5d4_d3d2_d1d0;
+pub const TSC: u64 = 0x0123_4567_89ab_cdef;
+pub const TSC_AUX: u64 = 0x77;
+pub const DR7: u64 = 0x400;
+
+/// Registers, each full of another byte; `first` is that of RAX.
+pub fn registers(first: u8) -> Registers {
+    let register = |number| u64::from_ne_bytes([first + number; 8]);
+    Registers {
+        rax: register(0),
+        rbx: register(1),
+        rcx: register(2),
+        rdx: register(3),
+        rsi: register(4),
+    }
+}
+
+/// What an emulation leaves in the registers.
+pub fn results() -> Registers {
+    registers(0x51)
+}
+
 /// What the handling path asked of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -110,28 +133,20 @@ pub struct Host {
 impl Host {
     /// A host whose KVM does everything, and whose guest's page is full of 0xa5.
     pub fn new() -> Self {
-        let byte = |b: u8| u64::from_ne_bytes([b; 8]);
-        let registers = |first| Registers {
-            rax: byte(first),
-            rbx: byte(first + 1),
-            rcx: byte(first + 2),
-            rdx: byte(first + 3),
-            rsi: byte(first + 4),
-        };
         Self {
             msr: GPA,
             version: Version::V2,
             page: Rc::new(Page::filled(0xa5)),
             memory: None,
             answer: Fulfilment::Done,
-            after: registers(0x51),
-            device: 0xd7d6_d5d4_d3d2_d1d0,
+            after: results(),
+            device: DEVICE,
             can_map: true,
             can_allocate: true,
             held: Outcome::Resume,
-            tsc: 0x0123_4567_89ab_cdef,
-            tsc_aux: 0x77,
-            dr7: 0x400,
+            tsc: TSC,
+            tsc_aux: TSC_AUX,
+            dr7: DR7,
             jump_table: 0,
             registers: registers(0x61),
             sev_es: SevEs::default(),

@@ -17,6 +17,7 @@ mod support;
 mod replies;
 
 mod buffers;
+mod differential;
 mod handover;
 mod instructions;
 mod msr_protocol;

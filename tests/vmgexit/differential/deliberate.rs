@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is meant to differ from the C handler, by name.
+
+use ghcb_rs::vmgexit::vcpu::Registers;
+
+use super::c_model::{answer, mark, word, Asked, Result, EFAULT, EINVAL, ENOMEM};
+use crate::support::{
+    case::Case,
+    host::{DR7, TSC, TSC_AUX},
+    GPA,
+};
+
+/// An exit, and whether it got past the checks that all events have in common.
+pub(crate) struct Exit<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) accepted: bool,
+}
+
+/// A difference.
+pub(crate) struct Difference {
+    pub(crate) name: &'static str,
+    /// Changes what C does into what is done here.
+    pub(crate) apply: fn(&Exit<'_>, &mut Result),
+}
+
+const fn difference(name: &'static str, apply: fn(&Exit<'_>, &mut Result)) -> Difference {
+    Difference { name, apply }
+}
+
+/// In an order in which each leaves the next something to look at.
+pub(crate) const DIFFERENCES: [Difference; 16] = [
+    difference("msr-snp-request", msr_snp_request),
+    difference("msr-reserved-bits", msr_reserved_bits),
+    difference("hv-features", hv_features),
+    difference("snp-event-first", snp_event_first),
+    difference("rdtsc", rdtsc),
+    difference("rdtscp", rdtscp),
+    difference("read-dr7", read_dr7),
+    difference("emulation-exception", emulation_exception),
+    difference("wrmsr-passthrough", wrmsr_passthrough),
+    difference("ioio-size", ioio_size),
+    difference("string-too-long", string_too_long),
+    difference("scratch-unreadable", scratch_unreadable),
+    difference("no-memory", no_memory),
+    difference("no-memory-shared", no_memory_shared),
+    difference("unused-operands", unused_operands),
+    difference("returned-registers", returned_registers),
+];
+
+impl Exit<'_> {
+    /// Whether this is that event, and the request a whole one.
+    fn is(&self, code: u64) -> bool {
+        self.accepted && self.case.msr == GPA && self.case.code == code
+    }
+
+    /// The page as it was.
+    fn page(&self) -> Vec<u64> {
+        let host = self.case.host();
+        (0..512).map(|word| host.page.peek(word * 8)).collect()
+    }
+
+    /// Makes the result one in which nothing is done but to answer.
+    fn only_answer(&self, result: &mut Result, info1: u64, info2: u64) {
+        let mut page = self.page();
+        answer(&mut page, info1, info2);
+        result.page = Some(page);
+        result.code = 1;
+        result.memory = self.case.host().memory.unwrap().1;
+        result
+            .asked
+            .retain(|asked| matches!(asked, Asked::SetXcr0(_) | Asked::SetXss(_)));
+    }
+}
+
+/// Requests in the MSR that are for SEV-SNP fail; C ends the VM, or leaves the value.
+fn msr_snp_request(exit: &Exit<'_>, result: &mut Result) {
+    result.msr = match exit.case.msr & 0xfff {
+        0x10 => 0xffff_ffff_ffff_f011,
+        0x12 => 0xffff_ffff_ffff_f013,
+        0x14 => 0x8000_0000_0000_0015,
+        0x16 => 0x0000_0001_0000_0017,
+        _ => return,
+    };
+    (result.code, result.asked) = (1, Vec::new());
+}
+
+/// A response to CPUID in the MSR has zeros in its reserved bits; C leaves those of the request.
+fn msr_reserved_bits(exit: &Exit<'_>, result: &mut Result) {
+    if exit.case.msr & 0xfff == 4 {
+        result.msr &= !0x3fff_f000;
+    }
+}
+
+/// No feature is offered to a guest that cannot use it.
+fn hv_features(exit: &Exit<'_>, result: &mut Result) {
+    if exit.case.msr & 0xfff == 0x80 {
+        result.msr = 0x81;
+    }
+    if exit.is(0x8000_fffd) {
+        exit.only_answer(result, 0, 0);
+    }
+}
+
+/// An event for SEV-SNP is invalid before its fields are missed; so says C of the four that it knows.
+fn snp_event_first(exit: &Exit<'_>, result: &mut Result) {
+    let unknown_to_c = matches!(
+        exit.case.code,
+        0x8000_0014..=0x8000_0018 | 0x8000_001a | 0x8000_0020 | 0x8000_0021
+    );
+    let reason = result.page.as_ref().map(|page| page[word::INFO2]);
+    if unknown_to_c && reason == Some(4) {
+        exit.only_answer(result, 2, 6);
+    }
+}
+
+/// RDTSC is answered; C ends KVM_RUN with an internal error.
+fn rdtsc(exit: &Exit<'_>, result: &mut Result) {
+    if exit.is(0x6e) {
+        exit.only_answer(result, 0, 0);
+        put_time(result);
+    }
+}
+
+/// RDTSCP is answered; C injects #UD.
+fn rdtscp(exit: &Exit<'_>, result: &mut Result) {
+    if exit.is(0x87) {
+        exit.only_answer(result, 0, 0);
+        put_time(result);
+        result.page.as_mut().unwrap()[word::RCX] = TSC_AUX;
+    }
+}
+
+fn put_time(result: &mut Result) {
+    let page = result.page.as_mut().unwrap();
+    (page[word::RAX], page[word::RDX]) = (TSC & 0xffff_ffff, TSC >> 32);
+}
+
+/// DR7 is kept for the guest, and read as it was written; C forgets it.
+fn read_dr7(exit: &Exit<'_>, result: &mut Result) {
+    if exit.is(0x27) {
+        result.page.as_mut().unwrap()[word::RAX] = DR7;
+    }
+    if exit.is(0x37) {
+        result.asked.push(Asked::SetDr7(exit.case.registers.rax));
+    }
+}
+
+/// The exception of an emulated instruction is the reply; C has the hardware inject it into the guest's
+/// handler of #VC.
+fn emulation_exception(exit: &Exit<'_>, result: &mut Result) {
+    if let (false, Some(&Asked::Inject(event))) = (exit.is(0x87), result.asked.last()) {
+        result.asked.pop();
+        answer(result.page.as_mut().unwrap(), 1, event);
+    }
+}
+
+/// A write of an MSR that KVM does not intercept faults; C ends KVM_RUN.
+fn wrmsr_passthrough(exit: &Exit<'_>, result: &mut Result) {
+    if exit.is(0x7c) && result.code == EINVAL {
+        let asked = result.asked.clone();
+        exit.only_answer(result, 1, 0x8000_030d);
+        result.asked = asked;
+    }
+}
+
+/// An IOIO event with several sizes is invalid; C transfers 3, 5, 6 or 7 bytes at once.
+fn ioio_size(exit: &Exit<'_>, result: &mut Result) {
+    if exit.is(0x7b) && [3, 5, 6, 7].contains(&(exit.case.info[0] >> 4 & 7)) {
+        exit.only_answer(result, 2, 5);
+    }
+}
+
+/// INS and OUTS of more than INT_MAX bytes have no scratch area; C ends KVM_RUN.
+fn string_too_long(exit: &Exit<'_>, result: &mut Result) {
+    if exit.is(0x7b) && result.code == EINVAL {
+        exit.only_answer(result, 2, 3);
+    }
+}
+
+/// A scratch area that cannot be read is invalid; C ends KVM_RUN.
+fn scratch_unreadable(exit: &Exit<'_>, result: &mut Result) {
+    if result.code == EFAULT {
+        exit.only_answer(result, 2, 3);
+    }
+}
+
+/// Without memory for its copy a scratch area is invalid; C ends KVM_RUN.
+fn no_memory(exit: &Exit<'_>, result: &mut Result) {
+    if result.code == ENOMEM {
+        exit.only_answer(result, 2, 3);
+    }
+}
+
+/// The same in the shared buffer, of which C makes no copy.
+fn no_memory_shared(exit: &Exit<'_>, result: &mut Result) {
+    let copies = result
+        .asked
+        .iter()
+        .any(|asked| matches!(asked, Asked::StringIo(..) | Asked::Mmio(..)));
+    if copies && !exit.case.can_allocate {
+        exit.only_answer(result, 2, 3);
+    }
+}
+
+/// Fields that the event does not use are not looked at; C takes XCR0, XSS and CPL from every request.
+fn unused_operands(_: &Exit<'_>, result: &mut Result) {
+    let is_cpuid = result
+        .asked
+        .iter()
+        .any(|asked| matches!(asked, Asked::Emulate(0x72, ..)));
+    if !is_cpuid {
+        result
+            .asked
+            .retain(|asked| !matches!(asked, Asked::SetXcr0(_) | Asked::SetXss(_)));
+    }
+    for asked in &mut result.asked {
+        let Asked::Emulate(code, is_write, given, cpl) = asked else {
+            continue;
+        };
+        if !matches!(code, 0x6f | 0x81) {
+            *cpl = 0;
+        }
+        let Registers { rax, rcx, rdx, .. } = *given;
+        let none = Registers::default();
+        *given = match (*code, *is_write) {
+            (0x81, _) => *given,
+            (0x7c, true) | (0x8a, _) => Registers {
+                rax,
+                rcx,
+                rdx,
+                ..none
+            },
+            (0x72 | 0x8b, _) => Registers { rax, rcx, ..none },
+            (0x6f | 0x7c, _) => Registers { rcx, ..none },
+            _ => none,
+        };
+    }
+}
+
+/// Only what the event returns is written and marked; C hands back RAX, RBX, RCX and RDX on each exit.
+fn returned_registers(exit: &Exit<'_>, result: &mut Result) {
+    use word::{INFO1, INFO2, RAX, RBX, RCX, RDX};
+    let Some(page) = &mut result.page else {
+        return;
+    };
+    let case = exit.case;
+    let returned: &[usize] = match (case.code, case.info[0]) {
+        _ if page[INFO1] != 0 => &[],
+        (0x72, _) => &[RAX, RBX, RCX, RDX],
+        (0x87, _) => &[RAX, RCX, RDX],
+        (0x6e | 0x6f, _) | (0x7c, 0) => &[RAX, RDX],
+        (0x27 | 0x81, _) => &[RAX],
+        // IN that reads something.
+        (0x7b, io) if io & 5 == 1 && io >> 4 & 7 != 0 => &[RAX],
+        _ => &[],
+    };
+    let before = exit.page();
+    for register in [RAX, RBX, RCX, RDX] {
+        if !returned.contains(&register) {
+            page[register] = before[register];
+        }
+    }
+    mark(page, &[returned, &[INFO1, INFO2]].concat());
+}
