@@ -201,6 +201,15 @@ fn each_takes_its_operands_and_returns_its_results() {
 }
 
 #[test]
+fn kvm_finds_the_intercept_in_the_vmcb() {
+    for event in &EVENTS {
+        assert_eq!(event.instruction.exit_code(), ExitCode(event.code));
+        let is_write = event.instruction == Instruction::WriteMsr;
+        assert_eq!(event.instruction.info1(), u64::from(is_write));
+    }
+}
+
+#[test]
 fn an_operand_that_is_missing_is_missed() {
     for event in &EVENTS {
         for left_out in event.takes {

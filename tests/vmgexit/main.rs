@@ -20,6 +20,7 @@ mod buffers;
 mod differential;
 mod handover;
 mod instructions;
+mod kinds;
 mod msr_protocol;
 mod port_io;
 mod properties;

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What exits are counted as.
+
+use std::collections::BTreeSet;
+
+use ghcb_rs::{
+    ghcb_abi::{exit_code::ExitCode, reply::ErrorReason},
+    vmgexit::kind::Kind,
+};
+
+use crate::{
+    replies::{assert_reply, refused},
+    support::Host,
+};
+
+#[test]
+fn a_refused_request_is_counted_under_its_event() {
+    for (code, kind) in [
+        (0x27, Kind::ReadDr7),
+        (0x37, Kind::WriteDr7),
+        (0x6e, Kind::Rdtsc),
+        (0x6f, Kind::Rdpmc),
+        (0x72, Kind::Cpuid),
+        (0x76, Kind::Invd),
+        (0x7b, Kind::PortIo),
+        // The direction is not known to be legal yet.
+        (0x7c, Kind::WriteMsr),
+        (0x81, Kind::Vmmcall),
+        (0x87, Kind::Rdtscp),
+        (0x89, Kind::Wbinvd),
+        (0x8a, Kind::Monitor),
+        (0x8b, Kind::Mwait),
+        (0x8000_0001, Kind::MmioRead),
+        (0x8000_0002, Kind::MmioWrite),
+        (0x8000_0003, Kind::NmiComplete),
+        (0x8000_0004, Kind::ApResetHold),
+        (0x8000_0005, Kind::ApJumpTable),
+        (0x8000_0010, Kind::SnpEvent),
+        (0x8000_0021, Kind::SnpEvent),
+        (0x8000_fffd, Kind::HvFeatures),
+        (0x8000_fffe, Kind::Terminate),
+        (0x8000_ffff, Kind::UnsupportedEvent),
+        (0x403, Kind::UnknownEvent),
+    ] {
+        let host = Host::new().request(ExitCode(code), 0, 0, &[]);
+        // Usage 1.
+        host.page.put(0xff8, 1 << 32);
+        assert_reply(host, kind, &refused(ErrorReason::INVALID_USAGE), &[]);
+    }
+}
+
+#[test]
+fn each_kind_has_its_number_and_its_name() {
+    for (number, kind) in Kind::ALL.iter().enumerate() {
+        assert_eq!(*kind as usize, number);
+    }
+    let names: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(names.len(), Kind::COUNT);
+    let is_plain = |name: &&str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
+    };
+    assert!(names.iter().all(is_plain), "{names:?}");
+}
+
+#[test]
+fn two_kinds_go_to_c() {
+    let left: Vec<_> = Kind::ALL
+        .iter()
+        .filter(|kind| kind.is_left_to_c())
+        .collect();
+    assert_eq!(left, [&Kind::SnpGuest, &Kind::StoodAside]);
+}
