@@ -174,7 +174,9 @@ unsafe extern "C" fn emulation(vcpu: *mut kvm_vcpu) -> c_int {
                 (*control).exit_info_1 = operand;
                 ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_IOIO.into())
             }
-            5 => ghcb_floor_kvm_sev_es_string_io(vcpu, 1, (operand >> 16) as c_uint, data, length, 0),
+            5 => {
+                ghcb_floor_kvm_sev_es_string_io(vcpu, 1, (operand >> 16) as c_uint, data, length, 0)
+            }
             6 => {
                 *register(bindings::__VCPU_REGS_RAX) =
                     ghcb_floor_kvm_read_l1_tsc(vcpu, core::arch::x86_64::_rdtsc()) as c_ulong;

@@ -3,15 +3,18 @@
 //!
 //! Under QEMU's `-icount shift=0` a tick is an instruction, the guest's and the host's together.
 
+mod chart;
 mod event;
 mod measure;
+mod report;
+mod result;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
-use event::Event;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Who answers VMGEXITs while this program measures; the caller has seen to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Handler {
     /// kvm_amd's C function.
     C,
@@ -23,49 +26,104 @@ pub enum Handler {
     Emulation,
 }
 
-/// Measure round trips: one line for each event, vCPU count and length.
 #[derive(Parser)]
+#[command(about = "What a VMGEXIT costs")]
 struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure round trips on this host: one line for each event, number of vCPUs and length.
+    Measure(Measure),
+    /// Report what `measure` printed.
+    Report {
+        /// Its output; lines of other programs may stand between.
+        input: PathBuf,
+        /// Where to write the figures as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Where to draw them, as SVG.
+        #[arg(long)]
+        svg: Option<PathBuf>,
+        /// Print the table for a README.
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Measure {
     /// Who answers.
     #[arg(long)]
     handler: Handler,
-    /// Number of the run, for the report.
-    #[arg(long, default_value_t = 0)]
-    run: u32,
-    /// Round trips of an event, after as many to warm up.
+    /// Round trips of an event that count: the last ones.
     #[arg(long, default_value_t = 200)]
     count: u64,
+    /// How often to make as many; more than two for a profile.
+    #[arg(long, default_value_t = 2)]
+    repeat: u32,
     /// Only events whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Cost with 1, 2 and 4 vCPUs, of some events.
+    /// Also some events with 2 and 4 vCPUs, and string I/O of more lengths.
     #[arg(long)]
-    vcpus: bool,
-    /// Cost of string I/O by length.
-    #[arg(long)]
-    lengths: bool,
+    series: bool,
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let name = format!("{:?}", arguments.handler).to_lowercase();
+    match Arguments::parse().command {
+        Command::Measure(arguments) => measure(&arguments),
+        Command::Report {
+            input,
+            json,
+            svg,
+            markdown,
+        } => {
+            let report = report::Report::read(&input)?;
+            if markdown {
+                print!("{}", report.markdown());
+            } else {
+                print!("{}", report.table());
+            }
+            if let Some(path) = json {
+                std::fs::write(path, report.json())?;
+            }
+            if let Some(path) = svg {
+                std::fs::write(path, chart::draw(&report))?;
+            }
+            report.judge()
+        }
+    }
+}
+
+fn measure(arguments: &Measure) -> Result<()> {
     let mut tables = vec![(1, event::all())];
-    if arguments.vcpus {
+    if arguments.series {
+        tables.push((1, event::strings()));
         tables.extend([2, 4].map(|vcpus| (vcpus, event::common())));
     }
-    if arguments.lengths {
-        tables.push((1, event::strings()));
-    }
     for (vcpus, mut events) in tables {
-        events.retain(|event: &Event| {
+        events.retain(|event| {
             event.name.contains(&arguments.only) && event.is_answered_by(arguments.handler)
         });
+        if events.is_empty() {
+            continue;
+        }
         let mut session = measure::Session::start(vcpus)?;
         for event in &events {
-            let ticks = session.measure(event, arguments.handler, arguments.count)?;
+            let ticks = session.measure(event, arguments)?;
             println!(
-                "{name}\t{}\t{}\t{vcpus}\t{}\t{}\t{}\t{}",
-                arguments.run, event.name, event.length, ticks.median, ticks.low, ticks.high
+                "{}",
+                result::Line {
+                    handler: arguments.handler,
+                    event: event.name.into(),
+                    vcpus,
+                    length: event.length,
+                    ticks,
+                }
             );
         }
     }

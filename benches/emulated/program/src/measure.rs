@@ -2,7 +2,8 @@
 //! Runs of the guest, and what its samples say.
 
 use crate::event::{Ask, Event, Owed, KERNEL_MMIO, KERNEL_PORT};
-use crate::Handler;
+use crate::result::Ticks;
+use crate::{Handler, Measure};
 use anyhow::{bail, ensure, Context, Result};
 use ghcb_rs::ghcb_abi::msr::GhcbMsr;
 use ghcb_rs::ghcb_abi::page::{Field, PROTOCOL_VERSION_OFFSET};
@@ -18,13 +19,6 @@ use vm_memory::GuestMemoryMmap;
 use vmm::page::{GuestPage, PageImage};
 use vmm::vm::{set_word, word, Config, Vm};
 use vmm_sys_util::eventfd::EventFd;
-
-/// Ticks of one round trip.
-pub struct Ticks {
-    pub median: u64,
-    pub low: u64,
-    pub high: u64,
-}
 
 /// A guest that takes orders.
 pub struct Session {
@@ -65,15 +59,16 @@ impl Session {
         })
     }
 
-    /// Measure `event`, which `handler` answers, on all vCPUs at the same time.
-    pub fn measure(&mut self, event: &Event, handler: Handler, count: u64) -> Result<Ticks> {
+    /// Measure `event` on all vCPUs at the same time.
+    pub fn measure(&mut self, event: &Event, arguments: &Measure) -> Result<Ticks> {
+        let &Measure { handler, count, .. } = arguments;
         let memory = self.vm.memory();
         let mut images = Vec::new();
         for vcpu in 0..self.runs.len() as u64 {
             images.push(give_order(memory, vcpu, event, handler, count));
         }
-        // Each order twice: what is touched for the first time costs more.
-        for _ in 0..2 {
+        // More than once: what is touched for the first time costs more.
+        for _ in 0..arguments.repeat {
             thread::scope(|scope| {
                 let threads: Vec<_> = self
                     .runs
@@ -152,7 +147,10 @@ fn check(
 ) -> Result<()> {
     let gpa = order::page(vcpu);
     let page = GuestPage::new(memory, gpa).copy();
-    let msr = word(memory, order::order(vcpu) + offset_of!(Order, msr_after) as u64);
+    let msr = word(
+        memory,
+        order::order(vcpu) + offset_of!(Order, msr_after) as u64,
+    );
     if matches!(handler, Handler::Floor | Handler::Emulation) {
         let changed = page.differences(before);
         ensure!(changed.is_empty(), "the page changed at {changed:x?}");
@@ -170,10 +168,7 @@ fn check(
                 got.0 == info1 && info2.is_none_or(|info2| got.1 == info2),
                 "wrong reply {got:x?}"
             );
-            ensure!(
-                !page.differences(before).is_empty(),
-                "nobody wrote a reply"
-            );
+            ensure!(!page.differences(before).is_empty(), "nobody wrote a reply");
         }
         Owed::Msr(info) => ensure!(GhcbMsr(msr).info() == info, "wrong response {msr:#x}"),
     }
