@@ -1,0 +1,57 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The guest's descriptor tables and trap handling.
+ */
+#include "guest.h"
+
+extern void (*entry_fn)(void);
+extern char trap_stubs[];
+
+volatile uint64_t traps[256], trap_error, trap_rip, watch_rip, watch_next;
+void (*volatile trap_handler)(struct frame *);
+
+static uint64_t gdt[3] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
+static struct { uint16_t off0, sel, type, off1; uint32_t off2, zero; } idt[256];
+
+GUEST void guest_trap(struct frame *f)
+{
+    traps[f->vector]++;
+    trap_error = f->error;
+    trap_rip = f->rip;
+    if (trap_handler) {
+        trap_handler(f);
+    } else if (watch_next && f->rip == watch_rip) {
+        f->rip = watch_next;
+        watch_next = 0;
+    } else {
+        if (!shared->failed) {
+            shared->failed = 1000000 + f->vector;
+            shared->value[14] = f->error;
+            shared->value[15] = f->rip;
+        }
+        for (;;) {
+            pause_guest();
+        }
+    }
+}
+
+GUEST void guest_main(void)
+{
+    struct { uint16_t limit; void *base; } __attribute__((packed))
+        gdtr = { sizeof(gdt) - 1, gdt }, idtr = { sizeof(idt) - 1, idt };
+    int i;
+
+    for (i = 0; i < 256; i++) {
+        uint64_t a = (uintptr_t)trap_stubs + 16 * i;
+
+        idt[i].off0 = a;
+        idt[i].sel = 8;
+        idt[i].type = 0x8e00;
+        idt[i].off1 = a >> 16;
+        idt[i].off2 = a >> 32;
+    }
+    asm volatile("lgdt %0; lidt %1" : : "m"(gdtr), "m"(idtr));
+    entry_fn();
+    shared->done = 1;
+}

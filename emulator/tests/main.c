@@ -1,0 +1,103 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Runs the tests, each in a process of its own, and tells in KTAP.
+ */
+#include <err.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "tests.h"
+
+#define TRACING "/sys/kernel/tracing/"
+#define SECONDS 60                      /* for one test */
+
+static void put(const char *file, const char *value)
+{
+    int fd = open(file, O_WRONLY | O_TRUNC);
+
+    if (fd < 0 || write(fd, value, strlen(value)) < 0) {
+        err(1, "%s", file);
+    }
+    close(fd);
+}
+
+void trace_exits(bool on)
+{
+    if (on) {
+        put(TRACING "trace", "\n");
+    }
+    put(TRACING "events/kvm/kvm_exit/enable", on ? "1" : "0");
+}
+
+int traced_exits(const char *reason)
+{
+    FILE *f = fopen(TRACING "trace", "r");
+    char line[1024], want[64];
+    int n = 0;
+
+    snprintf(want, sizeof(want), "reason %s ", reason);
+    while (f && fgets(line, sizeof(line), f)) {
+        n += strstr(line, want) != NULL;
+    }
+    if (f) {
+        fclose(f);
+    }
+    return n;
+}
+
+static bool run(const struct test *t)
+{
+    int status;
+    pid_t pid;
+
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        alarm(SECONDS);
+        status = !t->run();
+        fflush(stdout);
+        _exit(status);
+    }
+    if (waitpid(pid, &status, 0) != pid) {
+        err(1, "waitpid");
+    }
+    if (WIFSIGNALED(status)) {
+        printf("# %s\n", strsignal(WTERMSIG(status)));
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct test *const all[] = { cpu_tests, event_tests, firmware_tests,
+                                       memory_tests };
+    int i, n = 0, passed = 0;
+    const struct test *t;
+
+    for (i = 0; i < 4; i++) {
+        for (t = all[i]; t->name; t++) {
+            n++;
+        }
+    }
+    printf("KTAP version 1\n1..%d\n", n);
+    n = 0;
+    for (i = 0; i < 4; i++) {
+        for (t = all[i]; t->name; t++) {
+            bool ok;
+
+            n++;
+            if (argc > 1 && !strstr(t->name, argv[1])) {
+                continue;
+            }
+            ok = run(t);
+            passed += ok;
+            printf("%sok %d %s\n", ok ? "" : "not ", n, t->name);
+        }
+    }
+    printf("behaviours=%d passed=%d\n", n, passed);
+    return passed != n;
+}

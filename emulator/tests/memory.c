@@ -1,0 +1,109 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Private memory is the guest's alone.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "guest.h"
+#include "tests.h"
+
+#define MAGIC 0x5eedf00d5eedf00dull
+#define private_word    (*(volatile uint64_t *)SECRET_PAGE)
+#define alias_word      (*(volatile uint64_t *)ALIAS)
+#define shared_word     (*(volatile uint64_t *)(SHARED + 0x1000))
+
+static GUEST void g_private(void)
+{
+    private_word = MAGIC;
+    shared_word = MAGIC;
+    pause_guest();
+    CHECK(private_word == MAGIC);
+    pause_guest();
+    shared->value[0] = private_word;    /* whatever the host wrote */
+}
+
+static uint64_t *host_word(struct vm *vm, uint64_t gpa)
+{
+    return (uint64_t *)(vm->mem + gpa);
+}
+
+static bool host_reads(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_private);
+
+    return vm_run(vm) == KVM_EXIT_HLT &&
+           *host_word(vm, SHARED + 0x1000) == MAGIC &&
+           *host_word(vm, SECRET_PAGE) != MAGIC &&
+           *host_word(vm, SECRET_PAGE) == *host_word(vm, SECRET_PAGE) &&
+           vm_run(vm) == KVM_EXIT_HLT && vm_run(vm) == KVM_EXIT_HLT &&
+           vm_shared(vm)->value[0] == MAGIC && guest_passed(vm_shared(vm));
+}
+
+static bool host_writes(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_private);
+
+    if (vm_run(vm) != KVM_EXIT_HLT || vm_run(vm) != KVM_EXIT_HLT) {
+        return false;
+    }
+    *host_word(vm, SECRET_PAGE) = 1;
+    return vm_run(vm) == KVM_EXIT_HLT && vm_shared(vm)->value[0] != 1 &&
+           vm_shared(vm)->value[0] != MAGIC;
+}
+
+static bool debug_decrypt(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_private);
+    uint64_t *buf = aligned_alloc(4096, 4096);
+    struct kvm_sev_dbg d = {
+        .src_uaddr = (uintptr_t)vm->mem + SECRET_PAGE,
+        .dst_uaddr = (uintptr_t)buf, .len = 16,
+    };
+
+    if (vm_run(vm) != KVM_EXIT_HLT ||
+        vm_sev(vm, KVM_SEV_DBG_DECRYPT, &d) || buf[0] != MAGIC) {
+        printf("# %#llx\n", (unsigned long long)buf[0]);
+        return false;
+    }
+    d.dst_uaddr = d.src_uaddr;
+    d.src_uaddr = (uintptr_t)buf;
+    buf[0] = 42;
+    return vm_run(vm) == KVM_EXIT_HLT &&
+           !vm_sev(vm, KVM_SEV_DBG_ENCRYPT, &d) &&
+           vm_run(vm) == KVM_EXIT_HLT && vm_shared(vm)->value[0] == 42;
+}
+
+/* The guest's own access without the C-bit is the host's view */
+static GUEST void g_alias(void)
+{
+    uint64_t cipher;
+
+    private_word = MAGIC;
+    cipher = alias_word;
+    shared->value[0] = cipher;
+    asm volatile("mov %%cr3, %%r11; mov %%r11, %%cr3" : : : "r11", "memory");
+    CHECK(cipher != MAGIC);
+    CHECK(private_word == MAGIC);
+}
+
+static bool alias(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_alias);
+    uint64_t host;
+
+    if (vm_run(vm) != KVM_EXIT_HLT) {
+        return false;
+    }
+    host = *host_word(vm, SECRET_PAGE);
+    return host == vm_shared(vm)->value[0] && guest_passed(vm_shared(vm));
+}
+
+const struct test memory_tests[] = {
+    { "the host reads scrambled private memory", host_reads },
+    { "the host's write destroys private memory", host_writes },
+    { "DBG_DECRYPT and DBG_ENCRYPT see what the guest sees", debug_decrypt },
+    { "an access without the C-bit sees what the host sees", alias },
+    { NULL, NULL }
+};

@@ -1,0 +1,24 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef TESTS_H
+#define TESTS_H
+
+#include "vmm.h"
+
+struct test {
+    const char *name;
+    bool (*run)(void);
+};
+
+extern const struct test cpu_tests[], event_tests[], firmware_tests[],
+                         memory_tests[];
+
+/* Has the guest come to its end without a failure? */
+bool guest_passed(volatile struct mailbox *s);
+
+/* KVM's kvm_exit tracepoint, and how often it named a reason */
+void trace_exits(bool on);
+int traced_exits(const char *reason);
+
+#endif

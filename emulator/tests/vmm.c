@@ -1,0 +1,201 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Just enough of a virtual machine monitor for SEV and SEV-ES guests.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "vmm.h"
+
+extern char __executable_start[], _end[];
+extern void guest_entry(void);
+
+int sev_device(void)
+{
+    static int fd = -1;
+
+    if (fd < 0) {
+        fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
+        if (fd < 0) {
+            err(1, "/dev/sev");
+        }
+    }
+    return fd;
+}
+
+int vm_sev(struct vm *vm, int cmd, void *data)
+{
+    struct kvm_sev_cmd c = {
+        .id = cmd, .data = (uintptr_t)data, .sev_fd = sev_device(),
+    };
+    int ret = ioctl(vm->fd, KVM_MEMORY_ENCRYPT_OP, &c);
+
+    vm->error = c.error;
+    return ret;
+}
+
+static void page_tables(struct vm *vm)
+{
+    uint64_t c = vm->type == PLAIN ? 0 : CBIT;
+    uint64_t *pml4 = (uint64_t *)(vm->mem + TABLES), *pdpt = pml4 + 512;
+    uint64_t *pd = pdpt + 512, a;
+
+    pml4[0] = (TABLES + 0x1000) | c | 7;
+    pdpt[0] = (TABLES + 0x2000) | c | 7;
+    for (a = 0; a < MEM_SIZE; a += 2 << 20) {
+        pd[a >> 21] = a | (a < SHARED ? c : 0) | 0x87;
+    }
+    pd[MMIO >> 21] = (1ull << 30) | 0x87;
+    pd[ALIAS >> 21] = SECRET_PAGE | 0x87;
+}
+
+static void registers(struct vm *vm, void (*fn)(void))
+{
+    struct kvm_segment code = {
+        .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1,
+        .l = 1, .g = 1,
+    };
+    struct kvm_regs regs = {
+        .rip = (uintptr_t)guest_entry, .rflags = 2, .rdi = (uintptr_t)fn,
+    };
+    struct kvm_segment data = code;
+    struct kvm_sregs s;
+
+    data.selector = 0x10;
+    data.type = 3;
+    data.l = 0;
+    data.db = 1;
+    if (ioctl(vm->cpu, KVM_GET_SREGS, &s)) {
+        err(1, "KVM_GET_SREGS");
+    }
+    s.cs = code;
+    s.ds = s.es = s.ss = s.fs = s.gs = data;
+    s.cr0 = 0x80050033;
+    s.cr3 = TABLES;
+    s.cr4 = 0x668;                      /* DE, PAE, MCE, OSFXSR, OSXMMEXCPT */
+    s.efer = 0x500 | (s.efer & 0x1000);
+    if (ioctl(vm->cpu, KVM_SET_SREGS, &s) ||
+        ioctl(vm->cpu, KVM_SET_REGS, &regs)) {
+        err(1, "registers of the guest");
+    }
+}
+
+static void cpuid(struct vm *vm, int kvm)
+{
+    struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+
+    c->nent = 256;
+    if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, c) ||
+        ioctl(vm->cpu, KVM_SET_CPUID2, c)) {
+        err(1, "CPUID of the guest");
+    }
+    free(c);
+}
+
+struct vm *vm_new(enum type type, void (*fn)(void))
+{
+    static const int types[] = { KVM_X86_DEFAULT_VM, KVM_X86_SEV_VM,
+                                 KVM_X86_SEV_ES_VM };
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    struct vm *vm = calloc(1, sizeof(*vm));
+    struct kvm_userspace_memory_region region = { .memory_size = MEM_SIZE };
+    struct kvm_enc_region enc = { .size = SHARED };
+    struct kvm_sev_init init = { 0 };
+
+    vm->type = type;
+    vm->fd = ioctl(kvm, KVM_CREATE_VM, types[type]);
+    if (vm->fd < 0) {
+        err(1, "KVM_CREATE_VM");
+    }
+    vm->mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise(vm->mem, MEM_SIZE, MADV_NOHUGEPAGE);
+    region.userspace_addr = enc.addr = (uintptr_t)vm->mem;
+    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region)) {
+        err(1, "memory of the guest");
+    }
+    if (type != PLAIN && (vm_sev(vm, KVM_SEV_INIT2, &init) ||
+                          ioctl(vm->fd, KVM_MEMORY_ENCRYPT_REG_REGION, &enc))) {
+        err(1, "KVM_SEV_INIT2");
+    }
+    memcpy(vm->mem + (uintptr_t)__executable_start, __executable_start,
+           _end - __executable_start);
+    page_tables(vm);
+    vm->cpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
+    vm->run = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu, 0);
+    if (vm->run == MAP_FAILED) {
+        err(1, "KVM_CREATE_VCPU");
+    }
+    cpuid(vm, kvm);
+    registers(vm, fn);
+    close(kvm);
+    return vm;
+}
+
+int vm_start(struct vm *vm, uint32_t policy)
+{
+    struct kvm_sev_launch_start start = { .policy = policy };
+
+    return vm_sev(vm, KVM_SEV_LAUNCH_START, &start);
+}
+
+int vm_update(struct vm *vm)
+{
+    struct kvm_sev_launch_update_data data = {
+        .uaddr = (uintptr_t)vm->mem, .len = SHARED,
+    };
+    int ret = vm_sev(vm, KVM_SEV_LAUNCH_UPDATE_DATA, &data);
+
+    if (!ret && vm->type == SEV_ES) {
+        ret = vm_sev(vm, KVM_SEV_LAUNCH_UPDATE_VMSA, NULL);
+    }
+    return ret;
+}
+
+int vm_measure(struct vm *vm)
+{
+    struct kvm_sev_launch_measure m = {
+        .uaddr = (uintptr_t)vm->measure, .len = sizeof(vm->measure),
+    };
+
+    return vm_sev(vm, KVM_SEV_LAUNCH_MEASURE, &m);
+}
+
+int vm_finish(struct vm *vm)
+{
+    return vm_sev(vm, KVM_SEV_LAUNCH_FINISH, NULL);
+}
+
+struct vm *vm_launch(enum type type, void (*fn)(void))
+{
+    struct vm *vm = vm_new(type, fn);
+
+    if (type != PLAIN && (vm_start(vm, type == SEV_ES ? 4 : 0) ||
+                          vm_update(vm) || vm_measure(vm) || vm_finish(vm))) {
+        err(1, "launch (firmware error %#x)", vm->error);
+    }
+    return vm;
+}
+
+int vm_run(struct vm *vm)
+{
+    while (ioctl(vm->cpu, KVM_RUN, NULL)) {
+        if (errno != EINTR && errno != EAGAIN) {
+            printf("# KVM_RUN: %s\n", strerror(errno));
+            return -1;
+        }
+    }
+    return vm->run->exit_reason;
+}
+
+volatile struct mailbox *vm_shared(struct vm *vm)
+{
+    return (volatile struct mailbox *)(vm->mem + SHARED);
+}
