@@ -26,6 +26,7 @@ pub fn run(vcpu: &Vcpu) -> ! {
 fn cpuid(vcpu: &Vcpu) {
     for function in device::CPUID_OWN..device::CPUID_OWN + 4 {
         // SAFETY: CPUID has no effect but on these registers.
+        #[allow(unused_unsafe, reason = "newer compilers know that it is safe")]
         let leaf = unsafe { core::arch::x86_64::__cpuid(function) };
         for (index, got) in (0..).zip([leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]) {
             let want = u64::from(device::cpuid(function, index));

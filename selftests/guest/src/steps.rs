@@ -2,9 +2,11 @@
 //! Role `Steps`: one VMGEXIT for each row of the table, and a record of what it brought.
 
 use crate::cpu::{self, Vcpu};
+use crate::ghcb::OwnPage;
 use crate::trap;
 use core::sync::atomic::Ordering;
-use mailbox::{map, step, Step};
+use ghcb_rs::ghcb_abi::page::{Field, Qword, SharedPage};
+use mailbox::{map, step, Mailbox, Step, PAGE};
 
 /// Ring the doorbell, then take each table that the VMM offers.
 pub fn run(vcpu: &Vcpu) -> ! {
@@ -23,6 +25,11 @@ fn take(vcpu: &Vcpu, index: u64) {
     // SAFETY: The VMM keeps as many steps there as it announced; all words are atomics.
     let step = unsafe { &*(address as *const Step) };
     let flags = step.flags.load(Ordering::Acquire);
+    let template = step.template.load(Ordering::Relaxed);
+    let page = OwnPage::new(step.msr.load(Ordering::Relaxed));
+    if template != 0 {
+        copy_unless_raced(vcpu.index + 1, &OwnPage::new(template), &page);
+    }
     vcpu.mailbox.vector.store(0, Ordering::Relaxed);
     if flags & step::KEEP_MSR == 0 {
         cpu::write_ghcb_msr(step.msr.load(Ordering::Relaxed));
@@ -42,5 +49,36 @@ fn take(vcpu: &Vcpu, index: u64) {
         vcpu.mailbox.error.load(Ordering::Relaxed),
         Ordering::Relaxed,
     );
+    if template != 0 {
+        step.info1
+            .store(Field::SwExitInfo1.load(&page), Ordering::Relaxed);
+        step.info2
+            .store(Field::SwExitInfo2.load(&page), Ordering::Relaxed);
+    }
     step.done.store(1, Ordering::Release);
+}
+
+/// Words that a reply overwrites: a request needs them anew.
+const OF_REPLY: [Field; 4] = [
+    Field::SwExitInfo1,
+    Field::SwExitInfo2,
+    Field::ValidBitmapLow,
+    Field::ValidBitmapHigh,
+];
+
+/// Copy `from` to `to`, except words that the vCPU `other` changes: those stay as it left them.
+fn copy_unless_raced(other: u64, from: &OwnPage, to: &OwnPage) {
+    let mailbox = (map::MAILBOXES + other * PAGE) as *const Mailbox;
+    // SAFETY: The memory of all mailboxes is mapped, and they hold atomics only.
+    let flips = unsafe { &(*mailbox).flips };
+    let raced = |word: Qword| {
+        flips.iter().any(|flip| {
+            let address = flip.address.load(Ordering::Relaxed);
+            address & !7 == to.gpa() + word.offset() as u64
+        })
+    };
+    let of_reply = |word: Qword| OF_REPLY.iter().any(|field| field.qword() == word);
+    for word in Qword::all().filter(|word| of_reply(*word) || !raced(*word)) {
+        to.store(word, from.load(word));
+    }
 }

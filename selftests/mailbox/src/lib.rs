@@ -62,8 +62,8 @@ pub mod map {
     pub const MMIO: u64 = 0xd000_0000;
     /// Where the guest sees [`MMIO`].
     pub const MMIO_GVA: u64 = 0x4000_0000;
-    /// A read-only slot of one page, where a test asks for it.
-    pub const READ_ONLY: u64 = 0xe000_0000;
+    /// A slot of one page, where a test asks for it.
+    pub const EXTRA: u64 = 0xe000_0000;
     /// Far beyond any memory, yet a legal physical address.
     pub const NOWHERE: u64 = 0x1_0000_0000;
 
@@ -194,8 +194,14 @@ pub struct Step {
     pub error: AtomicU64,
     /// One once the guest went on after the VMGEXIT.
     pub done: AtomicU64,
+    /// Address of a page to copy over the GHCB in front of the VMGEXIT; zero for none.
+    pub template: AtomicU64,
+    /// SW_EXITINFO1 of the reply, where a template was copied.
+    pub info1: AtomicU64,
+    /// SW_EXITINFO2 of it.
+    pub info2: AtomicU64,
     /// Not used.
-    pub spare: [AtomicU64; 2],
+    pub spare: [AtomicU64; 7],
 }
 
 /// Flags of a [`Step`].
@@ -240,7 +246,7 @@ impl Check {
 }
 
 const _: () = assert!(core::mem::size_of::<Mailbox>() <= PAGE as usize);
-const _: () = assert!(core::mem::size_of::<Step>() == 64);
+const _: () = assert!(core::mem::size_of::<Step>() == 128);
 
 /// What the VMM's devices and CPUID leaves answer: known to both sides, so that each can check the other.
 pub mod device {

@@ -29,6 +29,7 @@ impl<'scope> Hand<'scope> {
         let (stopped, id) = (stop.clone(), thread_id.clone());
         let handle = thread::Builder::new()
             .spawn_scoped(scope, move || {
+                pin(1);
                 // SAFETY: Names the calling thread.
                 id.store(unsafe { libc::pthread_self() }, Ordering::Release);
                 let mut exits = Vec::new();
@@ -72,6 +73,16 @@ impl<'scope> Hand<'scope> {
             thread::sleep(Duration::from_millis(1));
         }
         self.handle.join().unwrap_or_default()
+    }
+}
+
+/// Keep the calling thread on the `n`th CPU, if there is one: a race needs two that run at the same time.
+pub fn pin(n: usize) {
+    // SAFETY: The set is a plain bit array, and names only CPUs; failure leaves the thread where it was.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(n, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
     }
 }
 

@@ -83,3 +83,60 @@ pub fn faults(lines: &[String]) -> Vec<&String> {
         .filter(|line| FAULTS.iter().any(|fault| line.contains(fault)))
         .collect()
 }
+
+/// What the kernel has handed out: must be the same after VMs as before.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    /// Pages pinned and not yet unpinned.
+    pins: i64,
+    /// Kilobytes of slabs that can't be reclaimed.
+    slabs: i64,
+    /// Kilobytes in use that no file backs.
+    used: i64,
+}
+
+/// Kilobytes that come and go for other reasons.
+const SLACK: i64 = 16 << 10;
+
+impl Balance {
+    /// The state now, once it has settled.
+    pub fn now() -> Result<Self> {
+        // Freed by callbacks and workers of the kernel.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let vmstat = fs::read_to_string("/proc/vmstat").context("/proc/vmstat")?;
+        let meminfo = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+        let value = |text: &str, name: &str| {
+            text.lines()
+                .find_map(|line| {
+                    line.strip_prefix(name)?
+                        .split_whitespace()
+                        .next()?
+                        .parse()
+                        .ok()
+                })
+                .unwrap_or(0i64)
+        };
+        Ok(Self {
+            pins: value(&vmstat, "nr_foll_pin_acquired ") - value(&vmstat, "nr_foll_pin_released "),
+            slabs: value(&meminfo, "SUnreclaim:"),
+            used: value(&meminfo, "MemTotal:") - value(&meminfo, "MemAvailable:"),
+        })
+    }
+
+    /// What is missing at `after`.
+    pub fn problems(&self, after: &Self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if after.pins != self.pins {
+            problems.push(format!("{} pins, {} before", after.pins, self.pins));
+        }
+        for (what, before, now) in [
+            ("slabs", self.slabs, after.slabs),
+            ("memory in use", self.used, after.used),
+        ] {
+            if now - before > SLACK {
+                problems.push(format!("{what}: {now} kB, {before} kB before"));
+            }
+        }
+        problems
+    }
+}

@@ -60,6 +60,12 @@ impl Request {
         self.with(Field::SwScratch, offset as u64)
     }
 
+    /// Name a scratch area at the guest-physical address `gpa`.
+    pub fn scratch_outside(mut self, gpa: u64) -> Self {
+        self.scratch_inside = false;
+        self.with(Field::SwScratch, gpa)
+    }
+
     /// Whether SW_SCRATCH counts from the page.
     pub fn is_scratch_inside(&self) -> bool {
         self.scratch_inside

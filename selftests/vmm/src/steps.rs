@@ -26,6 +26,8 @@ pub struct Attempt {
     page: Option<PageImage>,
     /// Whether SW_SCRATCH counts from the page.
     scratch_inside: bool,
+    /// Address of a page that the guest copies over the GHCB first.
+    template: u64,
 }
 
 impl Attempt {
@@ -44,6 +46,7 @@ impl Attempt {
             flags: 0,
             page: Some(image),
             scratch_inside: false,
+            template: 0,
         }
     }
 
@@ -54,6 +57,15 @@ impl Attempt {
             flags: 0,
             page: None,
             scratch_inside: false,
+            template: 0,
+        }
+    }
+
+    /// A request at `gpa`, which the guest copies there from `template` itself.
+    pub fn copied(gpa: u64, template: u64) -> Self {
+        Self {
+            template,
+            ..Self::msr(gpa)
         }
     }
 
@@ -83,6 +95,8 @@ pub struct Outcome {
     pub exits: Vec<Exit>,
     /// The page before and after, where the attempt had one.
     pub pages: Option<Pages>,
+    /// Both infos of the reply, where the guest copied the request.
+    pub infos: (u64, u64),
 }
 
 /// A page before and after a VMGEXIT.
@@ -157,6 +171,31 @@ impl StepVm {
         }
     }
 
+    /// Take one step, and let `at_exit` see the VM at each exit to userspace.
+    pub fn take_with(
+        &mut self,
+        attempt: Attempt,
+        mut at_exit: impl FnMut(&Vm, &Exit),
+    ) -> Result<Outcome> {
+        let table = [attempt];
+        let run = Table::offer(self.vm.memory(), &table);
+        let watchdog = Watchdog::start(PATIENCE)?;
+        let mut exits = Vec::new();
+        loop {
+            let exit = self.vm.vcpu(0).run();
+            if is_doorbell(&exit) {
+                break;
+            }
+            at_exit(&self.vm, &exit);
+            exits.push(exit);
+            ensure!(!watchdog.barked(), "no end after {PATIENCE:?}: {exits:?}");
+        }
+        match run.outcomes(self.vm.memory(), &table, vec![exits]).pop() {
+            Some(outcome) => Ok(outcome),
+            None => bail!("no outcome"),
+        }
+    }
+
     /// Take steps in turn. Fewer outcomes than attempts mean that the guest died of the last.
     pub fn take_all(&mut self, attempts: &[Attempt]) -> Result<Vec<Outcome>> {
         let mut outcomes = Vec::new();
@@ -192,9 +231,7 @@ pub fn take_table(
     table: &[Attempt],
 ) -> Result<(Vec<Outcome>, Option<String>)> {
     let mail = Mail::new(memory, 0);
-    let before = write_table(memory, table);
-    mail.set(offset_of!(Mailbox, step), 0);
-    mail.set(offset_of!(Mailbox, step_count), table.len() as u64);
+    let run = Table::offer(memory, table);
     let mut exits = vec![Vec::new(); table.len()];
     let watchdog = Watchdog::start(PATIENCE)?;
     let dead = loop {
@@ -217,18 +254,46 @@ pub fn take_table(
         }
     };
     drop(watchdog);
-    let mut outcomes = Vec::new();
-    for ((index, attempt), (exits, before)) in
-        table.iter().enumerate().zip(exits.into_iter().zip(before))
-    {
-        let outcome = outcome(memory, index, attempt, exits, before);
-        let went_on = outcome.went_on;
-        outcomes.push(outcome);
-        if !went_on {
-            break;
-        }
+    Ok((run.outcomes(memory, table, exits), dead))
+}
+
+/// A table in the guest's memory.
+struct Table {
+    before: Vec<Option<PageImage>>,
+}
+
+impl Table {
+    /// Write it, and tell the guest.
+    fn offer(memory: &GuestMemoryMmap, table: &[Attempt]) -> Self {
+        let before = write_table(memory, table);
+        let mail = Mail::new(memory, 0);
+        mail.set(offset_of!(Mailbox, step), 0);
+        mail.set(offset_of!(Mailbox, step_count), table.len() as u64);
+        Self { before }
     }
-    Ok((outcomes, dead))
+
+    /// What came back, up to the first step behind which the guest did not go on.
+    fn outcomes(
+        self,
+        memory: &GuestMemoryMmap,
+        table: &[Attempt],
+        exits: Vec<Vec<Exit>>,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for ((index, attempt), (exits, before)) in table
+            .iter()
+            .enumerate()
+            .zip(exits.into_iter().zip(self.before))
+        {
+            let outcome = outcome(memory, index, attempt, exits, before);
+            let went_on = outcome.went_on;
+            outcomes.push(outcome);
+            if !went_on {
+                break;
+            }
+        }
+        outcomes
+    }
 }
 
 /// Whether a vCPU that exits so twice in one step will do so for ever.
@@ -274,6 +339,8 @@ fn write_table(memory: &GuestMemoryMmap, table: &[Attempt]) -> Vec<Option<PageIm
             address + offset_of!(Step, flags) as u64,
             attempt.flags,
         );
+        let template = address + offset_of!(Step, template) as u64;
+        set_word(memory, template, attempt.template);
         before.push(image);
     }
     before
@@ -295,6 +362,10 @@ fn outcome(
         exception: (vector & TAKEN != 0)
             .then(|| (vector as u8, field(offset_of!(Step, error)) as u32)),
         exits,
+        infos: (
+            field(offset_of!(Step, info1)),
+            field(offset_of!(Step, info2)),
+        ),
         pages: before.map(|before| Pages {
             before,
             after: GuestPage::new(memory, map::PAGES + index as u64 * PAGE).copy(),

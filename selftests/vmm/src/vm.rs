@@ -6,7 +6,6 @@ use crate::{image, paging, sev};
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
     kvm_cpuid_entry2, kvm_mp_state, kvm_userspace_memory_region, CpuId, KVM_MAX_CPUID_ENTRIES,
-    KVM_MEM_READONLY,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use mailbox::{device, doorbell, map, Mailbox, Role, PAGE};
@@ -23,8 +22,8 @@ pub struct Config {
     pub ghcb_version: u16,
     /// Whether KVM emulates the interrupt controllers.
     pub irqchip: bool,
-    /// Whether [`map::READ_ONLY`] is a read-only slot.
-    pub read_only_slot: bool,
+    /// A slot of one page at [`map::EXTRA`].
+    pub extra: bool,
 }
 
 impl Default for Config {
@@ -33,7 +32,7 @@ impl Default for Config {
             vcpus: 1,
             ghcb_version: 0,
             irqchip: false,
-            read_only_slot: false,
+            extra: false,
         }
     }
 }
@@ -45,7 +44,7 @@ pub struct Vm {
     cpuid: CpuId,
     config: Config,
     // Last, because memory and vCPUs belong to it.
-    _vm: VmFd,
+    fd: VmFd,
 }
 
 /// One vCPU of a [`Vm`].
@@ -106,7 +105,7 @@ impl Vm {
             memory,
             cpuid,
             config,
-            _vm: vm,
+            fd: vm,
         })
     }
 
@@ -122,7 +121,27 @@ impl Vm {
 
     /// The VM itself.
     pub fn fd(&self) -> &VmFd {
-        &self._vm
+        &self.fd
+    }
+
+    /// Take the slot at [`map::EXTRA`] away from the guest; the memory behind it stays mapped here.
+    pub fn remove_extra(&self) -> Result<()> {
+        let slot = kvm_userspace_memory_region {
+            slot: 1,
+            guest_phys_addr: map::EXTRA,
+            ..Default::default()
+        };
+        // SAFETY: A size of zero removes the slot.
+        unsafe { self.fd.set_user_memory_region(slot) }.context("remove a slot")
+    }
+
+    /// Make the memory behind [`map::EXTRA`] read-only for this process, and so for KVM.
+    pub fn protect_extra(&self) -> Result<()> {
+        let host = self.memory.get_host_address(GuestAddress(map::EXTRA))?;
+        // SAFETY: One page of a mapping of ours, of which no reference is held.
+        let status = unsafe { libc::mprotect(host.cast(), PAGE as usize, libc::PROT_READ) };
+        ensure!(status == 0, "mprotect: {}", std::io::Error::last_os_error());
+        Ok(())
     }
 
     /// The CPUID entries of the guest.
@@ -249,8 +268,8 @@ pub fn set_word(memory: &GuestMemoryMmap, gpa: u64, value: u64) {
 fn memory(config: &Config) -> Result<GuestMemoryMmap> {
     let size = usize::try_from(map::SHARED + map::SHARED_SIZE)?;
     let mut ranges = vec![(GuestAddress(map::PRIVATE), size)];
-    if config.read_only_slot {
-        ranges.push((GuestAddress(map::READ_ONLY), PAGE as usize));
+    if config.extra {
+        ranges.push((GuestAddress(map::EXTRA), PAGE as usize));
     }
     GuestMemoryMmap::from_ranges(&ranges).context("guest memory")
 }
@@ -259,13 +278,12 @@ fn attach(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<()> {
     use vm_memory::GuestMemoryRegion;
     for (slot, region) in (0..).zip(memory.iter()) {
         let start = region.start_addr();
-        let read_only = start.0 == map::READ_ONLY;
         let slot = kvm_userspace_memory_region {
             slot,
             guest_phys_addr: start.0,
             memory_size: region.len(),
             userspace_addr: memory.get_host_address(start)? as u64,
-            flags: if read_only { KVM_MEM_READONLY } else { 0 },
+            flags: 0,
         };
         // SAFETY: The memory outlives the VM: both are fields of `Vm`, and slots do not overlap.
         unsafe { vm.set_user_memory_region(slot) }.context("KVM_SET_USER_MEMORY_REGION")?;
