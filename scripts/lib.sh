@@ -89,8 +89,8 @@ explain() {
 		error="error: no space is left for $cache: make room and run it again, it goes on where it stopped."
 	elif grep -qE 'Temporary failure resolving|Could not resolve|Unable to connect|Could not connect|Connection timed out|Network is unreachable|Connection refused|Failed to fetch|download of .* failed|spurious network error' "$log"; then
 		error="error: the package mirror cannot be reached: see to the network (or http_proxy) and run it again, it goes on where it stopped."
-	elif grep -qE 'unshare: .*(Operation not permitted|failed)|mount: .*permission denied' "$log"; then
-		error="error: this machine may not mount file systems (a container without the right?): use a machine of its own, or a privileged container."
+	elif grep -qE 'unshare: .*(Operation not permitted|failed|cannot change)|mount: .*permission denied' "$log"; then
+		error="error: this machine may not mount file systems (a container without the right, a plain chroot?): use a machine of its own, or a privileged container."
 	fi
 	if [ -n "$error" ]; then
 		say "$error"
