@@ -95,6 +95,13 @@ impl KvmVcpu {
         features & u64::from(bindings::GHCB_RS_SNP_ACTIVE) != 0
     }
 
+    /// Whether an exit waits for its completion.
+    #[inline]
+    pub(crate) fn has_parked_exit(&self) -> bool {
+        // SAFETY: By the invariant, the field is this task's alone.
+        unsafe { !(*self.svm()).sev_es.ghcb.is_null() }
+    }
+
     #[inline]
     fn svm(&self) -> *mut vcpu_svm {
         self.svm.as_ptr()
@@ -149,7 +156,7 @@ impl KvmVcpu {
     }
 
     /// Hands registers to KVM's emulation.
-    #[inline]
+    #[inline(always)]
     fn set_registers(&mut self, registers: &Registers) {
         for (index, value) in [
             (bindings::__VCPU_REGS_RAX, registers.rax),
@@ -171,7 +178,7 @@ impl KvmVcpu {
     }
 
     /// Puts a request where KVM's code looks for it.
-    #[inline]
+    #[inline(always)]
     fn set_exit(&mut self, exit_code: ExitCode, info1: u64, info2: u64) {
         let control = self.control();
         // SAFETY: By the invariant, the VMCB is this task's alone while the guest does not run.
@@ -184,7 +191,7 @@ impl KvmVcpu {
 
     /// Takes an exception that KVM's emulation queued for the guest: it goes into the reply, not into
     /// the guest's #VC handler.
-    #[inline]
+    #[inline(always)]
     fn take_exception(&mut self) -> Option<EventInjection> {
         // SAFETY: By the invariant, the queue is this task's alone.
         unsafe {
@@ -199,7 +206,7 @@ impl KvmVcpu {
     }
 
     /// Interprets what a function of KVM returned.
-    #[inline]
+    #[inline(always)]
     fn fulfilment(&mut self, result: i32) -> Fulfilment {
         match result {
             0 => Fulfilment::Userspace,
@@ -285,27 +292,24 @@ impl Vcpu for KvmVcpu {
         unsafe { *slot.read_volatile() as u8 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&mut self, gpa: u64) -> Option<UserPage> {
         let gfn = gpa >> PAGE_SHIFT;
-        let mut writable = false;
         // SAFETY: By the invariant, with `kvm->srcu` held.
-        let hva = unsafe { imports::kvm_vcpu_gfn_to_hva_prot(self.vcpu(), gfn, &mut writable) };
-        // Errors are addresses beyond those of user memory. C: `kvm_is_error_hva()`.
-        if hva as isize <= 0 || !writable {
-            return None;
-        }
-        // SAFETY: KVM accepts memory slots of aligned, accessible user memory only.
-        Some(unsafe { UserPage::new(hva, gfn) })
+        let slot = unsafe { imports::kvm_vcpu_gfn_to_memslot(self.vcpu(), gfn) };
+        // SAFETY: KVM has found the frame in the slot; the page is closed before `kvm->srcu` is released.
+        unsafe { UserPage::new(NonNull::new(slot)?, gfn) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn close(&mut self, page: UserPage) {
-        // SAFETY: By the invariant, with `kvm->srcu` held.
-        unsafe { imports::kvm_vcpu_mark_page_dirty(self.vcpu(), page.gfn()) };
+        if let Some(slot) = page.logging_slot() {
+            // SAFETY: By the invariant, with `kvm->srcu` held; the frame lies in the slot.
+            unsafe { imports::mark_page_dirty_in_slot(self.kvm(), slot.as_ptr(), page.gfn()) };
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment {
         if emulation.instruction == Instruction::Vmmcall {
             self.zero_other_registers();
@@ -335,7 +339,7 @@ impl Vcpu for KvmVcpu {
         self.fulfilment(result)
     }
 
-    #[inline]
+    #[inline(always)]
     fn registers(&self) -> Registers {
         // SAFETY: The pointers are valid, and by the invariant nobody else writes.
         let register = |index| unsafe { *self.register(index) };
@@ -348,7 +352,7 @@ impl Vcpu for KvmVcpu {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn port_io(&mut self, access: &PortAccess) -> Fulfilment {
         // SAFETY: By the invariant; size and port are what an intercept reports. C: `io_interception()`.
         let result = unsafe {
@@ -381,6 +385,7 @@ impl Vcpu for KvmVcpu {
         self.fulfilment(result)
     }
 
+    #[inline(always)]
     fn mmio(&mut self, access: &MmioAccess, data: &mut Buffer) -> Fulfilment {
         // SAFETY: By the invariant. The buffer holds `len` bytes, is not on the stack, and outlives the
         // exit: `park()` keeps it when userspace does the rest.
@@ -396,6 +401,7 @@ impl Vcpu for KvmVcpu {
         self.fulfilment(result)
     }
 
+    #[inline(always)]
     fn fetch(
         &mut self,
         page: &UserPage,
@@ -407,7 +413,8 @@ impl Vcpu for KvmVcpu {
             ScratchArea::Shared(range) => range.len(),
             ScratchArea::External { len, .. } => usize::try_from(len).map_err(|_| INVALID)?,
         };
-        let mut buffer = Buffer::zeroed(len).map_err(|_| INVALID)?;
+        // SAFETY: By the invariant; an exit has one buffer.
+        let mut buffer = unsafe { Buffer::zeroed(self.vcpu(), len) }.map_err(|_| INVALID)?;
         match area {
             ScratchArea::Shared(range) if filled => page.read_buffer(range, buffer.bytes_mut()),
             ScratchArea::Shared(_) => {}
@@ -425,6 +432,7 @@ impl Vcpu for KvmVcpu {
         Ok(buffer)
     }
 
+    #[inline(always)]
     fn put_back(&mut self, page: &UserPage, area: ScratchArea, data: &Buffer) {
         match area {
             ScratchArea::Shared(range) => page.write_buffer(range, data.bytes()),
@@ -524,7 +532,7 @@ impl Vcpu for KvmVcpu {
     fn park(
         &mut self,
         page: UserPage,
-        request: &Snapshot,
+        request: Snapshot,
         scratch: Option<Scratch<Buffer>>,
     ) -> bool {
         self.set_exit(request.exit_code(), request.info1(), request.info2());
@@ -545,9 +553,8 @@ impl Vcpu for KvmVcpu {
                     ScratchArea::External { gpa, .. } => gpa,
                 };
                 (*sev_es).ghcb_sa_len = scratch.buffer.len() as u32;
-                (*sev_es).ghcb_sa = scratch.buffer.into_raw();
+                ((*sev_es).ghcb_sa, (*sev_es).ghcb_sa_free) = scratch.buffer.into_raw();
                 (*sev_es).ghcb_sa_sync = scratch.write_back;
-                (*sev_es).ghcb_sa_free = true;
             }
         }
         if let Some(mapped) = self.mapped_page() {
@@ -560,12 +567,11 @@ impl Vcpu for KvmVcpu {
 
     #[inline]
     fn parked(&self) -> Option<Parked> {
+        if !self.has_parked_exit() {
+            return None;
+        }
         // SAFETY: By the invariant, the fields are this task's alone.
         unsafe {
-            let sev_es = &raw const (*self.svm()).sev_es;
-            if (*sev_es).ghcb.is_null() {
-                return None;
-            }
             Some(Parked {
                 exit_code: ExitCode((*self.control()).exit_code),
                 info1: (*self.control()).exit_info_1,
@@ -633,7 +639,7 @@ impl Vcpu for KvmVcpu {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn trace_enter(&mut self, request: &Snapshot) {
         trace::enter(
             || self.vcpu_id(),
@@ -643,7 +649,7 @@ impl Vcpu for KvmVcpu {
         );
     }
 
-    #[inline]
+    #[inline(always)]
     fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply) {
         trace::exit(
             || self.vcpu_id(),
@@ -662,7 +668,7 @@ impl Vcpu for KvmVcpu {
         trace::msr_exit(|| self.vcpu_id(), msr.0, outcome.to_kvm());
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, kind: Kind, action: Action) {
         observe::count(kind, action);
     }

@@ -33,7 +33,8 @@ pub mod tsc;
 pub mod vcpu;
 
 use crate::ghcb_abi::{
-    msr::MsrRequest,
+    exit_code::ExitCode,
+    msr::MsrInfo,
     reply::{ErrorReason, Reply},
     snapshot::{Header, Snapshot},
     version::Usage,
@@ -80,11 +81,11 @@ pub(crate) enum Flow<B> {
 }
 
 impl<B> Flow<B> {
-    /// Turns what KVM made of an emulation into a flow; `done` makes the reply to a success.
-    #[inline]
-    fn after(fulfilment: Fulfilment, done: impl FnOnce() -> Reply) -> Self {
+    /// What becomes of an emulation: `done` is the reply to a success.
+    #[inline(always)]
+    fn after(fulfilment: Fulfilment, done: Reply) -> Self {
         match fulfilment {
-            Fulfilment::Done => Self::Reply(done()),
+            Fulfilment::Done => Self::Reply(done),
             Fulfilment::Exception(event) => Self::Reply(Reply::exception(event)),
             Fulfilment::Refused => Self::Reply(Reply::error(ErrorReason::INVALID_INPUT)),
             Fulfilment::Userspace => Self::Park(None),
@@ -96,9 +97,10 @@ impl<B> Flow<B> {
 #[inline]
 pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
     let msr = vcpu.ghcb_msr();
-    match msr.request() {
-        MsrRequest::GhcbGpa(gpa) => handle_page(vcpu, gpa),
-        request => msr_protocol::handle(vcpu, msr, request),
+    if msr.info() == MsrInfo::GHCB_GPA {
+        handle_page(vcpu, msr.0)
+    } else {
+        msr_protocol::handle(vcpu, msr)
     }
 }
 
@@ -111,26 +113,57 @@ fn handle_page<V: Vcpu>(vcpu: &mut V, gpa: u64) -> Outcome {
         return unreachable_page(vcpu);
     };
     let header = Header::read(&page);
+    match header.exit_code() {
+        ExitCode::CPUID => answer_one::<V, { ExitCode::CPUID.0 }>(vcpu, page, gpa, header),
+        ExitCode::MSR => answer_one::<V, { ExitCode::MSR.0 }>(vcpu, page, gpa, header),
+        ExitCode::IOIO => answer_one::<V, { ExitCode::IOIO.0 }>(vcpu, page, gpa, header),
+        ExitCode::MMIO_READ => answer_one::<V, { ExitCode::MMIO_READ.0 }>(vcpu, page, gpa, header),
+        ExitCode::MMIO_WRITE => {
+            answer_one::<V, { ExitCode::MMIO_WRITE.0 }>(vcpu, page, gpa, header)
+        }
+        ExitCode::RDTSC => answer_one::<V, { ExitCode::RDTSC.0 }>(vcpu, page, gpa, header),
+        _ => answer_others(vcpu, page, gpa, header),
+    }
+}
+
+/// Answers a frequent event: a copy of the path for each, in which the compiler knows the exit code.
+#[inline(always)]
+fn answer_one<V: Vcpu, const EXIT_CODE: u64>(
+    vcpu: &mut V,
+    page: V::Page,
+    gpa: u64,
+    header: Header,
+) -> Outcome {
+    answer(vcpu, page, gpa, header.about(ExitCode(EXIT_CODE)))
+}
+
+/// Answers an infrequent event.
+#[inline(never)]
+fn answer_others<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Outcome {
+    answer(vcpu, page, gpa, header)
+}
+
+/// Reads what the event needs, proves it, has it carried out, and replies.
+#[inline(always)]
+fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Outcome {
     let operands = header.exit_code().operands(header.info1());
     let snapshot = Snapshot::read(header, &page, operands);
     if !page.intact() {
         return unreachable_page(vcpu);
     }
     vcpu.trace_enter(&snapshot);
-
-    let (kind, flow) = match prove(vcpu, gpa, &snapshot) {
-        Ok(request) => (request.kind(), carry_out(vcpu, &page, request)),
-        Err(reason) => {
-            vcpu.complain(Complaint::Refused(&snapshot, reason));
-            let kind = Kind::of_refused(snapshot.exit_code());
-            (kind, Flow::Reply(Reply::error(reason)))
+    match prove(vcpu, gpa, &snapshot) {
+        Ok(request) => {
+            let kind = request.kind();
+            let flow = carry_out(vcpu, &page, request);
+            conclude(vcpu, page, snapshot, kind, flow)
         }
-    };
-    conclude(vcpu, page, &snapshot, kind, flow)
+        Err(reason) => refuse(vcpu, page, snapshot.duplicate(), reason),
+    }
 }
 
 /// Decides whether this is a request at all, in the order of KVM's C handler, and decodes it.
-#[inline]
+#[inline(always)]
 fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, ErrorReason> {
     if snapshot.header().usage() != Usage::DEFAULT {
         return Err(ErrorReason::INVALID_USAGE);
@@ -145,8 +178,28 @@ fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, Er
     Request::decode(snapshot, vcpu.version(), gpa)
 }
 
+/// Answers what is no legal request.
+#[cold]
+#[inline(never)]
+fn refuse<V: Vcpu>(
+    vcpu: &mut V,
+    page: V::Page,
+    snapshot: Snapshot,
+    reason: ErrorReason,
+) -> Outcome {
+    vcpu.complain(Complaint::Refused(&snapshot, reason));
+    let kind = Kind::of_refused(snapshot.exit_code());
+    conclude(
+        vcpu,
+        page,
+        snapshot,
+        kind,
+        Flow::Reply(Reply::error(reason)),
+    )
+}
+
 /// Hands a request to its family.
-#[inline]
+#[inline(always)]
 fn carry_out<V: Vcpu>(vcpu: &mut V, page: &V::Page, request: Request) -> Flow<V::Buffer> {
     match request {
         Request::Instruction(instruction) => instruction.carry_out(vcpu),
@@ -161,11 +214,11 @@ fn carry_out<V: Vcpu>(vcpu: &mut V, page: &V::Page, request: Request) -> Flow<V:
 }
 
 /// Writes the reply, or leaves the exit to those who will end it.
-#[inline]
+#[inline(always)]
 fn conclude<V: Vcpu>(
     vcpu: &mut V,
     page: V::Page,
-    snapshot: &Snapshot,
+    snapshot: Snapshot,
     kind: Kind,
     flow: Flow<V::Buffer>,
 ) -> Outcome {

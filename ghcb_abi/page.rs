@@ -370,28 +370,56 @@ pub trait SharedPage {
     /// Copies bytes into the shared buffer: as many as the shorter of the two holds.
     fn write_buffer(&self, to: BufferRange, from: &[u8]);
 
-    /// Reads several quad words in this order, each in one access.
+    /// Reads [`REQUEST`], in this order, each in one access.
     ///
-    /// For an implementation where the first access costs more than the others.
+    /// For an implementation where the first access costs more than those that follow.
     #[inline]
-    fn load_all<const N: usize>(&self, at: [Qword; N]) -> [u64; N]
-    where
-        Self: Sized,
-    {
-        at.map(|at| self.load(at))
+    fn load_request(&self) -> [u64; REQUEST.len()] {
+        REQUEST.map(|at| self.load(at))
     }
 
-    /// Writes several quad words in this order, each in one access.
+    /// Writes [`REGISTERS`], in this order, each in one access.
     #[inline]
-    fn store_all<const N: usize>(&self, words: [(Qword, u64); N])
-    where
-        Self: Sized,
-    {
-        for (at, value) in words {
+    fn store_registers(&self, values: [u64; REGISTERS.len()]) {
+        for (at, value) in REGISTERS.into_iter().zip(values) {
+            self.store(at, value);
+        }
+    }
+
+    /// Writes [`REPLY`], in this order, each in one access.
+    #[inline]
+    fn store_reply(&self, values: [u64; REPLY.len()]) {
+        for (at, value) in REPLY.into_iter().zip(values) {
             self.store(at, value);
         }
     }
 }
+
+/// What every request has: valid bitmap, exit code, both infos, and version with usage.
+pub const REQUEST: [Qword; 6] = [
+    Qword::VALID_BITMAP_LOW,
+    Qword::VALID_BITMAP_HIGH,
+    Field::SwExitCode.qword(),
+    Field::SwExitInfo1.qword(),
+    Field::SwExitInfo2.qword(),
+    Qword::VERSION_USAGE,
+];
+
+/// The registers that a host can return.
+pub const REGISTERS: [Qword; 4] = [
+    Field::Rax.qword(),
+    Field::Rbx.qword(),
+    Field::Rcx.qword(),
+    Field::Rdx.qword(),
+];
+
+/// What every reply has: both infos, and the valid bitmap.
+pub const REPLY: [Qword; 4] = [
+    Field::SwExitInfo1.qword(),
+    Field::SwExitInfo2.qword(),
+    Qword::VALID_BITMAP_LOW,
+    Qword::VALID_BITMAP_HIGH,
+];
 
 impl<P: SharedPage + ?Sized> SharedPage for &P {
     #[inline]

@@ -5,7 +5,7 @@
 use super::{
     bitmap::ValidBitmap,
     open::open_enum,
-    page::{Field, Qword, SharedPage},
+    page::{Field, SharedPage},
 };
 
 open_enum! {
@@ -250,15 +250,10 @@ impl Reply {
 
     /// Writes the reply: each field that it returns, then the whole bitmap, which marks these fields and
     /// no other. Reads nothing, and leaves the rest of the page alone.
-    #[inline]
+    #[inline(always)]
     pub fn write<P: SharedPage>(&self, page: &P) {
         if self.valid == Self::ALL_REGISTERS {
-            page.store_all([
-                (Field::Rax.qword(), self.rax),
-                (Field::Rbx.qword(), self.rbx),
-                (Field::Rcx.qword(), self.rcx),
-                (Field::Rdx.qword(), self.rdx),
-            ]);
+            page.store_registers([self.rax, self.rbx, self.rcx, self.rdx]);
         } else if self.valid != ValidBitmap::REPLY {
             for field in [Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx] {
                 if let Some(value) = self.get(field) {
@@ -267,12 +262,7 @@ impl Reply {
             }
         }
         let (low, high) = self.valid.to_words();
-        page.store_all([
-            (Field::SwExitInfo1.qword(), self.info1()),
-            (Field::SwExitInfo2.qword(), self.info2),
-            (Qword::VALID_BITMAP_LOW, low),
-            (Qword::VALID_BITMAP_HIGH, high),
-        ]);
+        page.store_reply([self.info1(), self.info2, low, high]);
     }
 
     /// What a reply marks valid when it returns all registers that one can.

@@ -20,7 +20,7 @@
 use super::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
-    page::{Field, Qword, SharedPage},
+    page::{Field, SharedPage},
     version::{Usage, Version},
 };
 
@@ -43,14 +43,7 @@ impl Header {
     /// can be reported; see [`is_exit`](Self::is_exit).
     #[inline]
     pub fn read<P: SharedPage>(page: &P) -> Self {
-        let [low, high, exit_code, info1, info2, version_usage] = page.load_all([
-            Qword::VALID_BITMAP_LOW,
-            Qword::VALID_BITMAP_HIGH,
-            Field::SwExitCode.qword(),
-            Field::SwExitInfo1.qword(),
-            Field::SwExitInfo2.qword(),
-            Qword::VERSION_USAGE,
-        ]);
+        let [low, high, exit_code, info1, info2, version_usage] = page.load_request();
         Self {
             valid: ValidBitmap::from_words(low, high),
             exit_code: ExitCode(exit_code),
@@ -182,6 +175,48 @@ impl Snapshot {
         let header = Header::read(page);
         let wanted = header.exit_code.operands(header.info1);
         Self::read(header, page, wanted)
+    }
+
+    /// The same snapshot once more, made of its fields.
+    ///
+    /// For a path that is hardly ever taken: what goes there by itself keeps the original in registers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn duplicate(&self) -> Self {
+        let Self {
+            header,
+            valid,
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            xcr0,
+            xss,
+            scratch,
+            cpl,
+        } = *self;
+        let header = Header {
+            valid: header.valid,
+            exit_code: header.exit_code,
+            info1: header.info1,
+            info2: header.info2,
+            version: header.version,
+            usage: header.usage,
+        };
+        Self {
+            header,
+            valid,
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            xcr0,
+            xss,
+            scratch,
+            cpl,
+        }
     }
 
     /// The first phase.

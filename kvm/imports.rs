@@ -14,7 +14,7 @@
 //!
 //! C header: `include/linux/livepatch_external.h`, tool: `tools/objtool/klp-post-link.c`.
 
-use super::bindings::{kvm, kvm_host_map, kvm_vcpu, vcpu_svm};
+use super::bindings::{kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu, vcpu_svm};
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 
 /// Bytes of a traced C function that the functions named `c_*` here skip, so that
@@ -81,8 +81,8 @@ functions! {
     "kvm_amd" "sev_es_unmap_ghcb" as "ghcb_rs_c_sev_es_unmap_ghcb", 9;
     "kvm_amd" "sev_hardware_unsetup" as "ghcb_rs_c_sev_hardware_unsetup", 9;
     "kvm_amd" "svm_invoke_exit_handler" as "ghcb_rs_svm_invoke_exit_handler", 0;
-    "kvm" "kvm_vcpu_gfn_to_hva_prot" as "ghcb_rs_kvm_vcpu_gfn_to_hva_prot", 0;
-    "kvm" "kvm_vcpu_mark_page_dirty" as "ghcb_rs_kvm_vcpu_mark_page_dirty", 0;
+    "kvm" "kvm_vcpu_gfn_to_memslot" as "ghcb_rs_kvm_vcpu_gfn_to_memslot", 0;
+    "kvm" "mark_page_dirty_in_slot" as "ghcb_rs_mark_page_dirty_in_slot", 0;
     "kvm" "__kvm_vcpu_map" as "ghcb_rs_kvm_vcpu_map", 0;
     "kvm" "kvm_vcpu_unmap" as "ghcb_rs_kvm_vcpu_unmap", 0;
     "kvm" "kvm_read_guest" as "ghcb_rs_kvm_read_guest", 0;
@@ -127,14 +127,10 @@ extern "C" {
     pub(crate) fn c_sev_hardware_unsetup();
     #[link_name = "ghcb_rs_svm_invoke_exit_handler"]
     pub(super) fn svm_invoke_exit_handler(vcpu: *mut kvm_vcpu, exit_code: u64) -> c_int;
-    #[link_name = "ghcb_rs_kvm_vcpu_gfn_to_hva_prot"]
-    pub(super) fn kvm_vcpu_gfn_to_hva_prot(
-        vcpu: *mut kvm_vcpu,
-        gfn: u64,
-        writable: *mut bool,
-    ) -> c_ulong;
-    #[link_name = "ghcb_rs_kvm_vcpu_mark_page_dirty"]
-    pub(super) fn kvm_vcpu_mark_page_dirty(vcpu: *mut kvm_vcpu, gfn: u64);
+    #[link_name = "ghcb_rs_kvm_vcpu_gfn_to_memslot"]
+    pub(super) fn kvm_vcpu_gfn_to_memslot(vcpu: *mut kvm_vcpu, gfn: u64) -> *mut kvm_memory_slot;
+    #[link_name = "ghcb_rs_mark_page_dirty_in_slot"]
+    pub(super) fn mark_page_dirty_in_slot(kvm: *mut kvm, slot: *const kvm_memory_slot, gfn: u64);
     #[link_name = "ghcb_rs_kvm_vcpu_map"]
     pub(super) fn kvm_vcpu_map(
         vcpu: *mut kvm_vcpu,

@@ -2,8 +2,9 @@
 
 //! The guest's page, seen through the mapping that userspace has of it, or through one of the kernel.
 
+use super::bindings::{self, kvm_memory_slot};
 use crate::{
-    ghcb_abi::page::{BufferRange, Qword, SharedPage},
+    ghcb_abi::page::{BufferRange, Qword, SharedPage, PAGE_SIZE, REGISTERS, REPLY, REQUEST},
     vmgexit::vcpu::GuestPage,
 };
 use core::{arch::asm, cell::Cell, ptr::NonNull};
@@ -12,37 +13,167 @@ use kernel::uaccess::{UserPtr, UserSlice};
 /// `EX_TYPE_UACCESS` of `arch/x86/include/asm/extable_fixup_types.h`.
 const EX_TYPE_UACCESS: u32 = 3;
 
+/// Moves between STAC and CLAC; true if all of them have reached user memory. C: `user_access_begin()`,
+/// `unsafe_get_user()`, `unsafe_put_user()`, `user_access_end()`.
+///
+/// A page fault that cannot be resolved continues at CLAC. Then outputs hold anything.
+///
+/// # Safety
+///
+/// Each move accesses a user address. The processor has SMAP (`identity::cpu_has_smap()`).
+macro_rules! window {
+    ([$($step:literal),*], $($operands:tt)*) => {{
+        let failed: u32;
+        asm!(
+            "mov {failed:e}, 1",
+            "stac",
+            $(
+                concat!("2: ", $step),
+                ".pushsection \"__ex_table\", \"a\"",
+                ".balign 4",
+                ".long (2b) - .",
+                ".long (3f) - .",
+                ".long {ex_type}",
+                ".popsection",
+            )*
+            "xor {failed:e}, {failed:e}",
+            "3: clac",
+            failed = out(reg) failed,
+            ex_type = const EX_TYPE_UACCESS,
+            $($operands)*
+            options(nostack),
+        );
+        failed == 0
+    }};
+}
+
 /// A page of guest memory at its address in the VMM's address space.
 ///
 /// Nothing is pinned: the page may be unmapped between two accesses, and then an access fails.
 ///
 /// # Invariants
 ///
-/// `hva` is page-aligned, and the whole page is below the end of user addresses.
+/// `hva` is page-aligned, and the whole page is below the end of user addresses. `slot` is the memory slot
+/// that `gfn` lies in, and lives as long as this: `kvm->srcu` is held for reading.
 pub(crate) struct UserPage {
     hva: usize,
     gfn: u64,
+    slot: NonNull<kvm_memory_slot>,
     intact: Cell<bool>,
 }
 
 impl UserPage {
-    /// The page of guest frame `gfn` at `hva`.
+    /// The page of guest frame `gfn`, if the slot is one of writable user memory.
     ///
     /// # Safety
     ///
-    /// `hva` is page-aligned, and the whole page is below the end of user addresses.
-    pub(super) unsafe fn new(hva: usize, gfn: u64) -> Self {
-        // INVARIANT: The caller vouches for it.
-        Self {
-            hva,
-            gfn,
-            intact: Cell::new(true),
+    /// `gfn` lies in the slot, and `kvm->srcu` is held for as long as the result exists.
+    #[inline(always)]
+    pub(super) unsafe fn new(slot: NonNull<kvm_memory_slot>, gfn: u64) -> Option<Self> {
+        const UNUSABLE: u32 = bindings::GHCB_RS_MEM_READONLY
+            | bindings::GHCB_RS_MEMSLOT_INVALID
+            | bindings::GHCB_RS_MEMSLOT_GMEM_ONLY;
+        // SAFETY: By the caller, the slot is valid, and nobody changes one that is in use.
+        let (flags, base, count, address) = unsafe {
+            let slot = slot.as_ptr();
+            (
+                (*slot).flags,
+                (*slot).base_gfn,
+                (*slot).npages as u64,
+                (*slot).userspace_addr,
+            )
+        };
+        if flags & UNUSABLE != 0 {
+            return None;
         }
+        let index = index_nospec(gfn.wrapping_sub(base), count);
+        // INVARIANT: KVM accepts slots of aligned, accessible user memory only; the frame is in this one.
+        Some(Self {
+            hva: address.wrapping_add((index as usize).wrapping_mul(PAGE_SIZE)),
+            gfn,
+            slot,
+            intact: Cell::new(true),
+        })
     }
 
     /// Guest frame number.
+    #[inline]
     pub(super) fn gfn(&self) -> u64 {
         self.gfn
+    }
+
+    /// The memory slot, if it keeps a log of pages that are written to.
+    #[inline]
+    pub(super) fn logging_slot(&self) -> Option<NonNull<kvm_memory_slot>> {
+        // SAFETY: By the invariant, the slot is valid.
+        let flags = unsafe { (*self.slot.as_ptr()).flags };
+        (flags & bindings::GHCB_RS_MEM_LOG_DIRTY_PAGES != 0).then_some(self.slot)
+    }
+
+    /// Writes quad words at four offsets, each aligned and in the page.
+    #[inline(always)]
+    fn store_four<const AT0: usize, const AT1: usize, const AT2: usize, const AT3: usize>(
+        &self,
+        values: [u64; 4],
+    ) {
+        const { assert!((AT0 | AT1 | AT2 | AT3) < PAGE_SIZE && (AT0 | AT1 | AT2 | AT3) % 8 == 0) };
+        let [v0, v1, v2, v3] = values;
+        // SAFETY: By the invariant of `Self` and the assertion, aligned user addresses.
+        let done = unsafe {
+            window!(
+                [
+                    "mov qword ptr [{hva} + {at0}], {v0}",
+                    "mov qword ptr [{hva} + {at1}], {v1}",
+                    "mov qword ptr [{hva} + {at2}], {v2}",
+                    "mov qword ptr [{hva} + {at3}], {v3}"
+                ],
+                v0 = in(reg) v0,
+                v1 = in(reg) v1,
+                v2 = in(reg) v2,
+                v3 = in(reg) v3,
+                hva = in(reg) self.hva,
+                at0 = const AT0,
+                at1 = const AT1,
+                at2 = const AT2,
+                at3 = const AT3,
+            )
+        };
+        self.checked(done, []);
+    }
+
+    /// Remembers an access that has failed; `values` if it has not, else zeroes.
+    #[inline(always)]
+    fn checked<const N: usize>(&self, done: bool, values: [u64; N]) -> [u64; N] {
+        if done {
+            values
+        } else {
+            self.intact.set(false);
+            [0; N]
+        }
+    }
+
+    /// Copies bytes of the shared buffer out, as many as the shorter of the two holds.
+    #[inline(never)]
+    fn read_slice(&self, from: BufferRange, to: &mut [u8]) {
+        let len = from.len().min(to.len());
+        let read = to
+            .get_mut(..len)
+            .map(|to| self.slice(from, len).reader().read_slice(to));
+        if !matches!(read, Some(Ok(()))) {
+            self.intact.set(false);
+        }
+    }
+
+    /// Copies bytes into the shared buffer, as many as the shorter of the two holds.
+    #[inline(never)]
+    fn write_slice(&self, to: BufferRange, from: &[u8]) {
+        let len = to.len().min(from.len());
+        let written = from
+            .get(..len)
+            .map(|from| self.slice(to, len).writer().write_slice(from));
+        if !matches!(written, Some(Ok(()))) {
+            self.intact.set(false);
+        }
     }
 
     /// The first `len` bytes of the shared buffer at `range`.
@@ -53,145 +184,129 @@ impl UserPage {
 }
 
 impl SharedPage for UserPage {
-    #[inline]
+    #[inline(always)]
     fn load(&self, at: Qword) -> u64 {
-        let [value] = self.load_all([at]);
-        value
+        let address = self.hva.wrapping_add(at.offset());
+        let value: u64;
+        // SAFETY: By the invariants of `Self` and of `Qword`, `address` is an aligned user address.
+        let done = unsafe {
+            window!(
+                ["mov {value}, qword ptr [{address}]"],
+                value = out(reg) value,
+                address = in(reg) address,
+            )
+        };
+        self.checked(done, [value])[0]
     }
 
-    #[inline]
+    #[inline(always)]
     fn store(&self, at: Qword, value: u64) {
-        self.store_all([(at, value)]);
+        let address = self.hva.wrapping_add(at.offset());
+        // SAFETY: As for `load()`.
+        let done = unsafe {
+            window!(
+                ["mov qword ptr [{address}], {value}"],
+                value = in(reg) value,
+                address = in(reg) address,
+            )
+        };
+        self.checked(done, []);
     }
 
-    #[inline]
-    fn load_all<const N: usize>(&self, at: [Qword; N]) -> [u64; N] {
-        let mut access = UserAccess::begin();
-        let values = at.map(|at| {
-            // SAFETY: By the invariants of `Self` and of `Qword`, an aligned user address.
-            unsafe { access.load(self.hva.wrapping_add(at.offset())) }
-        });
-        if access.end() != N {
-            self.intact.set(false);
-        }
-        values
+    #[inline(always)]
+    fn load_request(&self) -> [u64; REQUEST.len()] {
+        let (v0, v1, v2, v3, v4, v5): (u64, u64, u64, u64, u64, u64);
+        // SAFETY: As for `load()`.
+        let done = unsafe {
+            window!(
+                [
+                    "mov {v0}, qword ptr [{hva} + {at0}]",
+                    "mov {v1}, qword ptr [{hva} + {at1}]",
+                    "mov {v2}, qword ptr [{hva} + {at2}]",
+                    "mov {v3}, qword ptr [{hva} + {at3}]",
+                    "mov {v4}, qword ptr [{hva} + {at4}]",
+                    "mov {v5}, qword ptr [{hva} + {at5}]"
+                ],
+                v0 = out(reg) v0,
+                v1 = out(reg) v1,
+                v2 = out(reg) v2,
+                v3 = out(reg) v3,
+                v4 = out(reg) v4,
+                v5 = out(reg) v5,
+                hva = in(reg) self.hva,
+                at0 = const REQUEST[0].offset(),
+                at1 = const REQUEST[1].offset(),
+                at2 = const REQUEST[2].offset(),
+                at3 = const REQUEST[3].offset(),
+                at4 = const REQUEST[4].offset(),
+                at5 = const REQUEST[5].offset(),
+            )
+        };
+        self.checked(done, [v0, v1, v2, v3, v4, v5])
     }
 
-    #[inline]
-    fn store_all<const N: usize>(&self, words: [(Qword, u64); N]) {
-        let mut access = UserAccess::begin();
-        for (at, value) in words {
-            // SAFETY: As for `load_all()`.
-            unsafe { access.store(self.hva.wrapping_add(at.offset()), value) };
-        }
-        if access.end() != N {
-            self.intact.set(false);
-        }
+    #[inline(always)]
+    fn store_registers(&self, values: [u64; REGISTERS.len()]) {
+        self.store_four::<
+            { REGISTERS[0].offset() },
+            { REGISTERS[1].offset() },
+            { REGISTERS[2].offset() },
+            { REGISTERS[3].offset() },
+        >(values);
     }
 
+    #[inline(always)]
+    fn store_reply(&self, values: [u64; REPLY.len()]) {
+        self.store_four::<
+            { REPLY[0].offset() },
+            { REPLY[1].offset() },
+            { REPLY[2].offset() },
+            { REPLY[3].offset() },
+        >(values);
+    }
+
+    #[inline(always)]
     fn read_buffer(&self, from: BufferRange, to: &mut [u8]) {
         let len = from.len().min(to.len());
-        let read = to
-            .get_mut(..len)
-            .map(|to| self.slice(from, len).reader().read_slice(to));
-        if !matches!(read, Some(Ok(()))) {
-            self.intact.set(false);
+        let shift = from.offset() % 8;
+        // Most accesses lie in one quad word, all of which is in the page.
+        match Qword::new(from.offset() - shift) {
+            Some(at) if len <= 8 - shift => {
+                let word = (self.load(at) >> (shift * 8)).to_le_bytes();
+                for (to, byte) in to.iter_mut().zip(word).take(len) {
+                    *to = byte;
+                }
+            }
+            _ => self.read_slice(from, to),
         }
     }
 
+    #[inline(always)]
     fn write_buffer(&self, to: BufferRange, from: &[u8]) {
-        let len = to.len().min(from.len());
-        let written = from
-            .get(..len)
-            .map(|from| self.slice(to, len).writer().write_slice(from));
-        if !matches!(written, Some(Ok(()))) {
-            self.intact.set(false);
-        }
-    }
-}
-
-/// Accesses to user memory between STAC and CLAC.
-///
-/// Between [`begin`](Self::begin) and [`end`](Self::end) nothing may be called; objtool checks it.
-struct UserAccess {
-    /// Number of accesses that have succeeded.
-    done: u32,
-}
-
-impl UserAccess {
-    /// Allows access to user memory. C: `user_access_begin()`.
-    #[inline(always)]
-    fn begin() -> Self {
-        // SAFETY: The processor has SMAP (`identity::cpu_has_smap()`).
-        unsafe { asm!("stac", options(nostack)) };
-        Self { done: 0 }
-    }
-
-    /// Reads a quad word, zero if that fails. C: `unsafe_get_user()`.
-    ///
-    /// # Safety
-    ///
-    /// `address` is an aligned user address.
-    #[inline(always)]
-    unsafe fn load(&mut self, address: usize) -> u64 {
-        let mut value = 0_u64;
-        // SAFETY: By the caller. A page fault that cannot be resolved continues at label 3.
-        unsafe {
-            asm!(
-                "2: mov {value}, qword ptr [{address}]",
-                "inc {done:e}",
-                "3:",
-                ".pushsection \"__ex_table\", \"a\"",
-                ".balign 4",
-                ".long (2b) - .",
-                ".long (3b) - .",
-                ".long {ex_type}",
-                ".popsection",
-                value = inout(reg) value,
-                done = inout(reg) self.done,
-                address = in(reg) address,
-                ex_type = const EX_TYPE_UACCESS,
-                options(nostack),
-            );
-        }
-        value
-    }
-
-    /// Writes a quad word. C: `unsafe_put_user()`.
-    ///
-    /// # Safety
-    ///
-    /// `address` is an aligned user address.
-    #[inline(always)]
-    unsafe fn store(&mut self, address: usize, value: u64) {
-        // SAFETY: As for `load()`.
-        unsafe {
-            asm!(
-                "2: mov qword ptr [{address}], {value}",
-                "inc {done:e}",
-                "3:",
-                ".pushsection \"__ex_table\", \"a\"",
-                ".balign 4",
-                ".long (2b) - .",
-                ".long (3b) - .",
-                ".long {ex_type}",
-                ".popsection",
-                value = in(reg) value,
-                done = inout(reg) self.done,
-                address = in(reg) address,
-                ex_type = const EX_TYPE_UACCESS,
-                options(nostack),
-            );
-        }
-    }
-
-    /// Forbids access to user memory; returns the number of accesses that succeeded. C:
-    /// `user_access_end()`.
-    #[inline(always)]
-    fn end(self) -> usize {
-        // SAFETY: As for `begin()`.
-        unsafe { asm!("clac", options(nostack)) };
-        self.done as usize
+        let address = self.hva.wrapping_add(to.offset());
+        // SAFETY: By the invariants of `Self` and `BufferRange`, user addresses. Where the alignment does
+        // not suit, the processor still writes no byte beyond those asked for.
+        let done = unsafe {
+            match (to.len(), from) {
+                (1, &[a]) => {
+                    window!(["mov byte ptr [{address}], {value}"], value = in(reg_byte) a, address = in(reg) address,)
+                }
+                (2, &[a, b]) => {
+                    let value = u16::from_le_bytes([a, b]);
+                    window!(["mov word ptr [{address}], {value:x}"], value = in(reg) value, address = in(reg) address,)
+                }
+                (4, &[a, b, c, d]) => {
+                    let value = u32::from_le_bytes([a, b, c, d]);
+                    window!(["mov dword ptr [{address}], {value:e}"], value = in(reg) value, address = in(reg) address,)
+                }
+                (8, &[a, b, c, d, e, f, g, h]) => {
+                    let value = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+                    window!(["mov qword ptr [{address}], {value}"], value = in(reg) value, address = in(reg) address,)
+                }
+                _ => return self.write_slice(to, from),
+            }
+        };
+        self.checked(done, []);
     }
 }
 
@@ -200,6 +315,24 @@ impl GuestPage for UserPage {
     fn intact(&self) -> bool {
         self.intact.get()
     }
+}
+
+/// `index`, which is below `size`; in speculation that has missed this, zero. C: `array_index_nospec()`.
+#[inline(always)]
+fn index_nospec(index: u64, size: u64) -> u64 {
+    let mask: u64;
+    // SAFETY: Compares, and subtracts a register from itself.
+    unsafe {
+        asm!(
+            "cmp {index}, {size}",
+            "sbb {mask}, {mask}",
+            index = in(reg) index,
+            size = in(reg) size,
+            mask = out(reg) mask,
+            options(pure, nomem, nostack),
+        );
+    }
+    index & mask
 }
 
 /// A page of guest memory that KVM has mapped into the kernel and pinned. C: `vcpu_sev_es_state.ghcb`.
@@ -242,22 +375,37 @@ impl SharedPage for MappedPage {
     }
 
     fn read_buffer(&self, from: BufferRange, to: &mut [u8]) {
-        for (offset, byte) in (from.offset()..).zip(to.iter_mut().take(from.len())) {
-            // SAFETY: By the invariant of `BufferRange`, the byte is within the page.
-            *byte = unsafe { self.base.as_ptr().cast::<u8>().add(offset).read_volatile() };
+        // SAFETY: By the invariants of `Self` and `BufferRange`, the bytes are mapped.
+        unsafe {
+            let start = self.base.as_ptr().cast::<u8>().add(from.offset());
+            copy(start, to.as_mut_ptr(), from.len().min(to.len()));
         }
     }
 
     fn write_buffer(&self, to: BufferRange, from: &[u8]) {
-        for (offset, byte) in (to.offset()..).zip(from.iter().take(to.len())) {
-            // SAFETY: As for `read_buffer()`.
-            unsafe {
-                self.base
-                    .as_ptr()
-                    .cast::<u8>()
-                    .add(offset)
-                    .write_volatile(*byte)
-            };
+        // SAFETY: As for `read_buffer()`; KVM maps the page writable.
+        unsafe {
+            let start = self.base.as_ptr().cast::<u8>().add(to.offset());
+            copy(from.as_ptr(), start, to.len().min(from.len()));
         }
+    }
+}
+
+/// Copies `len` bytes, each once, by one instruction that the compiler does not look into: the guest may
+/// change its side meanwhile.
+///
+/// # Safety
+///
+/// Both sides are mapped, and do not overlap.
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: By the caller; the kernel runs with the direction flag clear.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            inout("rcx") len => _,
+            options(nostack, preserves_flags),
+        );
     }
 }

@@ -127,7 +127,7 @@ fn call_page_probes(
 }
 
 /// `kvm_vmgexit_enter`.
-#[inline]
+#[inline(always)]
 pub(super) fn enter(vcpu_id: impl FnOnce() -> u32, exit_code: ExitCode, info1: u64, info2: u64) {
     if Tracepoint::Enter.is_enabled() {
         call_page_probes(imports::traceiter_enter, vcpu_id(), exit_code, info1, info2);
@@ -135,7 +135,7 @@ pub(super) fn enter(vcpu_id: impl FnOnce() -> u32, exit_code: ExitCode, info1: u
 }
 
 /// `kvm_vmgexit_exit`; `reply` yields both infos.
-#[inline]
+#[inline(always)]
 pub(super) fn exit(
     vcpu_id: impl FnOnce() -> u32,
     exit_code: ExitCode,
@@ -148,7 +148,7 @@ pub(super) fn exit(
 }
 
 /// `kvm_vmgexit_msr_protocol_enter`.
-#[inline]
+#[inline(always)]
 pub(super) fn msr_enter(vcpu_id: impl FnOnce() -> u32, msr: u64) {
     if Tracepoint::MsrEnter.is_enabled() {
         let _probes = ProbeGuard::new();
@@ -158,7 +158,7 @@ pub(super) fn msr_enter(vcpu_id: impl FnOnce() -> u32, msr: u64) {
 }
 
 /// `kvm_vmgexit_msr_protocol_exit`.
-#[inline]
+#[inline(always)]
 pub(super) fn msr_exit(vcpu_id: impl FnOnce() -> u32, msr: u64, result: i32) {
     if Tracepoint::MsrExit.is_enabled() {
         let _probes = ProbeGuard::new();

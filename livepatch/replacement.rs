@@ -9,7 +9,7 @@ use crate::{
         imports, KvmVcpu,
     },
     observe::{self, Counters},
-    vmgexit::{self, kind::Kind},
+    vmgexit::{self, kind::Kind, vcpu::Vcpu},
 };
 use core::{
     ptr::NonNull,
@@ -53,10 +53,14 @@ pub(super) fn calls_in_flight() -> u64 {
 pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int {
     CALLS.increment(BEGUN);
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, and KVM calls with what `KvmVcpu` wants.
-    let result = match unsafe { take(vcpu.cast(), true) } {
-        Some(mut vcpu) => vmgexit::handle(&mut vcpu).to_kvm(),
-        // SAFETY: The arguments are those of the original.
-        None => unsafe { imports::c_sev_handle_vmgexit(vcpu) },
+    let mut this = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
+    let result = match is_answered_here(&this) {
+        Ok(()) => vmgexit::handle(&mut this).to_kvm(),
+        Err(reason) => {
+            observe::count(reason, Action::NO_ACTION);
+            // SAFETY: The argument is that of the original.
+            unsafe { imports::c_sev_handle_vmgexit(vcpu) }
+        }
     };
     CALLS.increment(OVER);
     result
@@ -64,38 +68,34 @@ pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int
 
 /// Replaces `sev_es_unmap_ghcb()`.
 ///
+/// Not counted among the calls in flight: KVM calls it with preemption off, so nobody sleeps in it.
+///
 /// # Safety
 ///
 /// As for the original: called by KVM before the vCPU of an SEV-ES guest runs.
 pub(super) unsafe extern "C" fn sev_es_unmap_ghcb(svm: *mut vcpu_svm) {
-    CALLS.increment(BEGUN);
     // SAFETY: KVM calls with what `KvmVcpu` wants.
-    match unsafe { take(svm, false) } {
-        Some(mut vcpu) => vmgexit::complete(&mut vcpu),
-        // SAFETY: The argument is that of the original.
-        None => unsafe { imports::c_sev_es_unmap_ghcb(svm) },
+    unsafe {
+        let mut vcpu = KvmVcpu::new(NonNull::new_unchecked(svm));
+        if !vcpu.has_parked_exit() {
+            // Before most entries there is nothing to do, whoever handled the last exit.
+            vcpu.end_hold();
+        } else if is_answered_here(&vcpu).is_ok() {
+            vmgexit::complete(&mut vcpu);
+        } else {
+            imports::c_sev_es_unmap_ghcb(svm);
+        }
     }
-    CALLS.increment(OVER);
 }
 
-/// The vCPU, if its exits are answered here. Counts the others when `is_exit`.
-///
-/// # Safety
-///
-/// As for [`KvmVcpu::new`].
+/// Whether the exits of a vCPU are answered here; if not, what they are counted as.
 #[inline]
-unsafe fn take(svm: *mut vcpu_svm, is_exit: bool) -> Option<KvmVcpu> {
-    // SAFETY: The caller vouches for it.
-    let vcpu = unsafe { KvmVcpu::new(NonNull::new(svm)?) };
-    let reason = if vcpu.is_snp() {
-        Kind::SnpGuest
+fn is_answered_here(vcpu: &KvmVcpu) -> Result<(), Kind> {
+    if vcpu.is_snp() {
+        Err(Kind::SnpGuest)
     } else if !ACTIVE.load(Ordering::Relaxed) {
-        Kind::StoodAside
+        Err(Kind::StoodAside)
     } else {
-        return Some(vcpu);
-    };
-    if is_exit {
-        observe::count(reason, Action::NO_ACTION);
+        Ok(())
     }
-    None
 }

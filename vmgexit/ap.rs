@@ -68,7 +68,7 @@ impl ApEvent {
 ///
 /// KVM writes [`ResetHold::SIPI`] into the page when a SIPI arrives, so the page must be mapped first.
 /// If it cannot be, the hold ends at once, without a SIPI and with nowhere to say so.
-pub(super) fn hold_by_page<V: Vcpu>(vcpu: &mut V, page: V::Page, request: &Snapshot) -> Outcome {
+pub(super) fn hold_by_page<V: Vcpu>(vcpu: &mut V, page: V::Page, request: Snapshot) -> Outcome {
     if vcpu.park(page, request, None) {
         vcpu.hold(HoldType::Page)
     } else {

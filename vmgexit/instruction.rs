@@ -40,7 +40,7 @@ pub enum Instruction {
 
 impl Instruction {
     /// The intercept's exit code.
-    #[inline]
+    #[inline(always)]
     pub const fn exit_code(self) -> ExitCode {
         match self {
             Self::Cpuid => ExitCode::CPUID,
@@ -55,7 +55,7 @@ impl Instruction {
     }
 
     /// The intercept's EXITINFO1: only that of MSR accesses means anything.
-    #[inline]
+    #[inline(always)]
     pub const fn info1(self) -> u64 {
         matches!(self, Self::WriteMsr) as u64
     }
@@ -82,7 +82,7 @@ pub struct InstructionRequest(Emulation);
 
 impl InstructionRequest {
     /// Takes the operands from a snapshot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(instruction: Instruction, snapshot: &Snapshot) -> Self {
         Self(Emulation {
             instruction,
@@ -100,7 +100,7 @@ impl InstructionRequest {
     }
 
     /// What the request is counted as.
-    #[inline]
+    #[inline(always)]
     pub const fn kind(&self) -> Kind {
         match self.0.instruction {
             Instruction::Cpuid => Kind::Cpuid,
@@ -116,7 +116,7 @@ impl InstructionRequest {
     }
 
     /// Emulates, and returns the registers that the instruction changes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
         let fulfilment = match (vcpu.emulate(&self.0), self.0.instruction) {
             // An MSR access that KVM will not do is one that faults.
@@ -125,11 +125,11 @@ impl InstructionRequest {
             }
             (fulfilment, _) => fulfilment,
         };
-        Flow::after(fulfilment, || self.reply(&vcpu.registers()))
+        Flow::after(fulfilment, self.reply(&vcpu.registers()))
     }
 
     /// The reply to an instruction that was carried out.
-    #[inline]
+    #[inline(always)]
     fn reply(&self, after: &Registers) -> Reply {
         let reply = Reply::no_action(0);
         match self.0.instruction {

@@ -28,7 +28,7 @@ pub struct MmioAccess {
 }
 
 /// Decodes an MMIO event.
-#[inline]
+#[inline(always)]
 pub(super) fn decode(
     snapshot: &Snapshot,
     version: Version,
@@ -71,7 +71,7 @@ impl MmioAccess {
     }
 
     /// Does it on a copy of the scratch area.
-    #[inline]
+    #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
         port_io::transfer(vcpu, page, self.area, self.direction, |vcpu, data| {
             vcpu.mmio(&self, data)

@@ -25,9 +25,9 @@ const NOT_SNP: u32 = 1;
 ///
 /// What is for SEV-SNP alone gets the answer "failed", in which the value of the response is fixed by
 /// the protocol. A value that is no request stays in the MSR, as with KVM's C handler.
-pub(super) fn handle<V: Vcpu>(vcpu: &mut V, msr: GhcbMsr, request: MsrRequest) -> Outcome {
+pub(super) fn handle<V: Vcpu>(vcpu: &mut V, msr: GhcbMsr) -> Outcome {
     vcpu.trace_msr_enter(msr);
-    let (kind, answer) = match request {
+    let (kind, answer) = match msr.request() {
         MsrRequest::SevInfo => (Kind::MsrSevInfo, sev_info(vcpu)),
         MsrRequest::Cpuid { function, register } => {
             (Kind::MsrCpuid, cpuid(vcpu, function, register))

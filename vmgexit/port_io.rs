@@ -62,7 +62,7 @@ pub struct StringTransfer {
 }
 
 /// Decodes an IOIO event.
-#[inline]
+#[inline(always)]
 pub(super) fn decode(
     snapshot: &Snapshot,
     version: Version,
@@ -112,18 +112,21 @@ pub(super) fn decode(
 
 impl PortAccess {
     /// Does it, and returns RAX after IN.
-    #[inline]
+    #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
-        Flow::after(vcpu.port_io(&self), || match self.direction {
-            Direction::In => Reply::no_action(0).with_rax(vcpu.registers().rax),
-            Direction::Out => Reply::no_action(0),
-        })
+        let fulfilment = vcpu.port_io(&self);
+        let reply = Reply::no_action(0);
+        let done = match self.direction {
+            Direction::In => reply.with_rax(vcpu.registers().rax),
+            Direction::Out => reply,
+        };
+        Flow::after(fulfilment, done)
     }
 }
 
 impl StringTransfer {
     /// Does it on a copy of the scratch area.
-    #[inline]
+    #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
         transfer(vcpu, page, self.area, self.direction, |vcpu, data| {
             vcpu.string_io(&self, data)
@@ -132,7 +135,7 @@ impl StringTransfer {
 }
 
 /// Copies a scratch area, lets `access` work on the copy, and copies it back when the guest receives.
-#[inline]
+#[inline(always)]
 pub(super) fn transfer<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
@@ -159,7 +162,7 @@ pub(super) fn transfer<V: Vcpu>(
             if write_back && fulfilment == Fulfilment::Done {
                 vcpu.put_back(page, area, &buffer);
             }
-            Flow::after(fulfilment, || Reply::no_action(0))
+            Flow::after(fulfilment, Reply::no_action(0))
         }
     }
 }

@@ -44,7 +44,7 @@ impl Request {
     /// # Errors
     ///
     /// What the guest is told: the event is not one, or an operand is not what it must be.
-    #[inline]
+    #[inline(always)]
     pub fn decode(snapshot: &Snapshot, version: Version, gpa: u64) -> Result<Self, ErrorReason> {
         let instruction = |instruction| {
             Ok(Self::Instruction(InstructionRequest::new(
@@ -74,7 +74,7 @@ impl Request {
     }
 
     /// What the request is counted as.
-    #[inline]
+    #[inline(always)]
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Instruction(request) => request.kind(),

@@ -202,7 +202,7 @@ pub trait Vcpu {
     fn park(
         &mut self,
         page: Self::Page,
-        request: &Snapshot,
+        request: Snapshot,
         scratch: Option<Scratch<Self::Buffer>>,
     ) -> bool;
 

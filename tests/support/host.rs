@@ -404,7 +404,7 @@ impl Vcpu for Host {
         self.log.push(Call::Terminate);
     }
 
-    fn park(&mut self, page: View, request: &Snapshot, scratch: Option<Scratch<Vec<u8>>>) -> bool {
+    fn park(&mut self, page: View, request: Snapshot, scratch: Option<Scratch<Vec<u8>>>) -> bool {
         assert!(
             !self.sev_es.ghcb && self.sev_es.scratch.is_none(),
             "parked twice"
