@@ -546,16 +546,22 @@ impl Vcpu for KvmVcpu {
                 self.cancel_userspace_exit();
                 return false;
             }
-            (*sev_es).ghcb = (*map).hva.cast();
             if let Some(scratch) = scratch {
+                let Ok((memory, len)) = scratch.buffer.into_raw(self.vcpu()) else {
+                    imports::kvm_vcpu_unmap(self.vcpu(), map);
+                    self.cancel_userspace_exit();
+                    return false;
+                };
                 (*sev_es).sw_scratch = match scratch.area {
                     ScratchArea::Shared(range) => gpa | range.offset() as u64,
                     ScratchArea::External { gpa, .. } => gpa,
                 };
-                (*sev_es).ghcb_sa_len = scratch.buffer.len() as u32;
-                ((*sev_es).ghcb_sa, (*sev_es).ghcb_sa_free) = scratch.buffer.into_raw();
+                (*sev_es).ghcb_sa = memory;
+                (*sev_es).ghcb_sa_len = len as u32;
                 (*sev_es).ghcb_sa_sync = scratch.write_back;
+                (*sev_es).ghcb_sa_free = true;
             }
+            (*sev_es).ghcb = (*map).hva.cast();
         }
         if let Some(mapped) = self.mapped_page() {
             Field::SwExitInfo1.store(&mapped, Action::NO_ACTION.0.into());

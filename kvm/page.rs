@@ -70,9 +70,7 @@ impl UserPage {
     /// `gfn` lies in the slot, and `kvm->srcu` is held for as long as the result exists.
     #[inline(always)]
     pub(super) unsafe fn new(slot: NonNull<kvm_memory_slot>, gfn: u64) -> Option<Self> {
-        const UNUSABLE: u32 = bindings::GHCB_RS_MEM_READONLY
-            | bindings::GHCB_RS_MEMSLOT_INVALID
-            | bindings::GHCB_RS_MEMSLOT_GMEM_ONLY;
+        const UNUSABLE: u32 = bindings::GHCB_RS_MEM_READONLY | bindings::GHCB_RS_MEMSLOT_INVALID;
         // SAFETY: By the caller, the slot is valid, and nobody changes one that is in use.
         let (flags, base, count, address) = unsafe {
             let slot = slot.as_ptr();
