@@ -4,6 +4,7 @@
  * Events that the hypervisor injects, and when the guest takes them.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -11,6 +12,15 @@
 #include "tests.h"
 
 #define VECTOR 0x51
+
+static void on_cpu(int cpu)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof(set), &set);
+}
 
 static GUEST void count_only(struct frame *f)
 {
@@ -152,6 +162,54 @@ static bool once(enum type type)
 static bool once_plain(void) { return once(PLAIN); }
 static bool once_es(void) { return once(SEV_ES); }
 
+/*
+ * FLDENV on the other CPU takes nothing from this one: the guest keeps its
+ * nested page tables over each VMRUN
+ */
+static void *restore_fpu(void *arg)
+{
+    static char area[32];
+
+    on_cpu(1);
+    asm volatile("fninit; fnstenv %0" : "=m"(area));
+    while (!stop) {
+        asm volatile(".rept 64; fldenv %0; .endr" : : "m"(area));
+    }
+    return NULL;
+}
+
+#define ENTRIES 100000
+
+static GUEST void g_nested_paging(void)
+{
+    uint64_t i;
+
+    wrmsr(MSR_GHCB, 0x002);
+    for (i = 0; i < ENTRIES; i++) {
+        asm volatile("mov %%cr3, %%rax; mov %%rax, %%cr3; rep; vmmcall"
+                     : : : "rax", "memory");
+        shared->value[0] = i;
+    }
+}
+
+static bool nested_paging(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_nested_paging);
+    pthread_t t;
+    bool ok;
+
+    on_cpu(0);
+    pthread_create(&t, NULL, restore_fpu, NULL);
+    ok = vm_run(vm) == KVM_EXIT_HLT && guest_passed(vm_shared(vm));
+    if (!ok) {
+        printf("# exit %d after %llu entries\n", vm->run->exit_reason,
+               (unsigned long long)vm_shared(vm)->value[0]);
+    }
+    stop = true;
+    pthread_join(t, NULL);
+    return ok;
+}
+
 /* MOV from control registers with CR0's intercepted, as KVM does for CD */
 static GUEST void g_mov_from_cr(void)
 {
@@ -180,6 +238,7 @@ const struct test event_tests[] = {
     { "NMI and its completion", nmi },
     { "an injected interrupt comes once, SEV-ES guest", once_es },
     { "an injected interrupt comes once, plain guest", once_plain },
+    { "nested paging while another CPU restores its FPU", nested_paging },
     { "MOV from CR3 is not one from CR0", mov_from_cr },
     { NULL, NULL }
 };
