@@ -9,6 +9,8 @@
 ## make check        the part of it that needs no emulated host: lints, and the tests of the pure code
 ## make coverage     how much of the pure code its tests reach
 ## make fuzz         the fuzz targets, a minute each, under AddressSanitizer
+## make emulator-test each behaviour of the emulated hardware that is relied on, without ghcb_rs
+## make bench        what a VMGEXIT costs by C and by Rust, in instructions
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -32,7 +34,7 @@ all:
 	@scripts/setup root kernel module
 endif
 
-demo test vm:
+demo test vm bench emulator-test:
 	@scripts/$@
 
 check coverage fuzz:
@@ -55,4 +57,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test vm check coverage fuzz update clean distclean help
+.PHONY: all demo test vm bench emulator-test check coverage fuzz update clean distclean help
