@@ -177,8 +177,8 @@ impl Case {
             1 | 2 => b.one_of(&INFO1),
             // Port, size, string and direction.
             _ => {
-                u64::from(b.byte()) << 16
-                    | u64::from(b.one_of(&[0u8, 1, 2, 4, 4, 2, 1, 3, 5, 7])) << 4
+                (u64::from(b.byte()) << 16)
+                    | (u64::from(b.one_of(&[0u8, 1, 2, 4, 4, 2, 1, 3, 5, 7])) << 4)
                     | u64::from(b.byte() & 0xd)
             }
         };
@@ -188,7 +188,7 @@ impl Case {
             _ => b.one_of(&INFO2),
         };
         let valid = match b.byte() % 8 {
-            0 => u128::from(b.word()) << 64 | u128::from(b.word()),
+            0 => (u128::from(b.word()) << 64) | u128::from(b.word()),
             1 => ValidBitmap::from_bits(u128::MAX)
                 .without(b.one_of(&FIELDS))
                 .bits(),
@@ -448,7 +448,7 @@ fn check_stores(host: &Host, ending: Ending) {
     match ending {
         Ending::Replied => {
             // Every word once, and the bitmap marks exactly these.
-            let mut marked = u128::from(stores[stores.len() - 1].1) << 64
+            let mut marked = (u128::from(stores[stores.len() - 1].1) << 64)
                 | u128::from(stores[stores.len() - 2].1);
             for (offset, _) in &stores[..stores.len() - 2] {
                 let bit = 1 << (offset / 8);

@@ -92,8 +92,9 @@ impl Transfer {
 
     /// The request for so many elements at `scratch`.
     fn host(self, version: Version, scratch: u64, count: u64) -> Host {
-        let ioio =
-            |size: IoSize, direction| PORT << 16 | (size.bytes() as u64) << 4 | 1 << 2 | direction;
+        let ioio = |size: IoSize, direction| {
+            (PORT << 16) | ((size.bytes() as u64) << 4) | (1 << 2) | direction
+        };
         let (code, info1) = match self {
             Ins(size) => (ExitCode::IOIO, ioio(size, 1)),
             Outs(size) => (ExitCode::IOIO, ioio(size, 0)),

@@ -83,8 +83,8 @@ fn cpuid_one_register_at_a_time() {
         {
             for noise in [0, 0x3fff_f000] {
                 let register = (register as u64) << 30;
-                let request = u64::from(function) << 32 | register | noise | 4;
-                let response = value << 32 | register | 5;
+                let request = (u64::from(function) << 32) | register | noise | 4;
+                let response = (value << 32) | register | 5;
                 assert_response(
                     request,
                     Version::V2,

@@ -27,7 +27,7 @@ const STRING: u64 = 1 << 2;
 const RAX: u64 = 0x1122_3344_5566_7788;
 
 fn ioio(port: u64, size_bits: u64, flags: u64, fields: &[(Field, u64)]) -> Host {
-    let info1 = port << 16 | size_bits << 4 | flags;
+    let info1 = (port << 16) | (size_bits << 4) | flags;
     Host::new().request(ExitCode::IOIO, info1, 0, fields)
 }
 

@@ -214,7 +214,7 @@ impl Model<'_> {
     fn msr_protocol(&mut self) -> i32 {
         let msr = self.case.msr;
         match msr & 0xfff {
-            0x002 => self.msr = u64::from(self.case.version.0) << 48 | 1 << 32 | 51 << 24 | 1,
+            0x002 => self.msr = (u64::from(self.case.version.0) << 48) | (1 << 32) | (51 << 24) | 1,
             0x004 => {
                 let registers = Registers {
                     rax: msr >> 32,
@@ -222,9 +222,10 @@ impl Model<'_> {
                 };
                 self.asked.push(Asked::Emulate(0x72, false, registers, 0));
                 let after = results();
-                let value = [after.rax, after.rbx, after.rcx, after.rdx][(msr >> 30 & 3) as usize];
+                let value =
+                    [after.rax, after.rbx, after.rcx, after.rdx][((msr >> 30) & 3) as usize];
                 // Bits 31:12 stay.
-                self.msr = (value & 0xffff_ffff) << 32 | msr & 0xffff_f000 | 5;
+                self.msr = ((value & 0xffff_ffff) << 32) | msr & 0xffff_f000 | 5;
             }
             0x006 => {
                 self.asked.push(Asked::HoldByMsr);
@@ -235,7 +236,7 @@ impl Model<'_> {
                     0
                 };
             }
-            0x080 => self.msr = 3 << 12 | 0x81,
+            0x080 => self.msr = (3 << 12) | 0x81,
             0x010 | 0x012 | 0x014 | 0x100 => {
                 self.asked.push(Asked::Terminate);
                 return 0;
@@ -250,13 +251,13 @@ impl Model<'_> {
         let value = self.page[word];
         match (self.is_valid(word), word) {
             (false, _) => 0,
-            (true, word::CPL) => value >> 24 & 0xff,
+            (true, word::CPL) => (value >> 24) & 0xff,
             (true, _) => value,
         }
     }
 
     fn is_valid(&self, word: usize) -> bool {
-        self.case.valid >> word & 1 == 1
+        (self.case.valid >> word) & 1 == 1
     }
 
     fn are_valid(&self, words: &[usize]) -> bool {
@@ -307,7 +308,7 @@ impl Model<'_> {
         self.accepted = true;
         answer(&mut self.page, 0, 0);
         match code {
-            0x7b if info1 >> 4 & 7 == 0 => 1,
+            0x7b if (info1 >> 4) & 7 == 0 => 1,
             0x7b if info1 & 4 != 0 => self.string_io(info1, info2),
             0x7b => self.port_io(info1, given.rax),
             // No handler; a handler for instructions that do not exist; one that does nothing.
@@ -411,7 +412,7 @@ impl Model<'_> {
     }
 
     fn port_io(&mut self, info1: u64, rax: u64) -> i32 {
-        let (port, size, is_in) = ((info1 >> 16) as u16, info1 >> 4 & 7, info1 & 1 != 0);
+        let (port, size, is_in) = ((info1 >> 16) as u16, (info1 >> 4) & 7, info1 & 1 != 0);
         self.asked.push(Asked::Port(port, size, is_in, rax));
         if is_in {
             let mask = (1 << (size * 8)) - 1;
@@ -422,7 +423,7 @@ impl Model<'_> {
     }
 
     fn string_io(&mut self, info1: u64, count: u64) -> i32 {
-        let (port, size, is_in) = ((info1 >> 16) as u16, info1 >> 4 & 7, info1 & 1 != 0);
+        let (port, size, is_in) = ((info1 >> 16) as u16, (info1 >> 4) & 7, info1 & 1 != 0);
         if count > i32::MAX as u64 || count * size > i32::MAX as u64 {
             return EINVAL;
         }

@@ -166,7 +166,7 @@ fn wrmsr_passthrough(exit: &Exit<'_>, result: &mut Result) {
 
 /// An IOIO event with several sizes is invalid; C transfers 3, 5, 6 or 7 bytes at once.
 fn ioio_size(exit: &Exit<'_>, result: &mut Result) {
-    if exit.is(0x7b) && [3, 5, 6, 7].contains(&(exit.case.info[0] >> 4 & 7)) {
+    if exit.is(0x7b) && [3, 5, 6, 7].contains(&((exit.case.info[0] >> 4) & 7)) {
         exit.only_answer(result, 2, 5);
     }
 }
@@ -252,7 +252,7 @@ fn returned_registers(exit: &Exit<'_>, result: &mut Result) {
         (0x6e | 0x6f, _) | (0x7c, 0) => &[RAX, RDX],
         (0x27 | 0x81, _) => &[RAX],
         // IN that reads something.
-        (0x7b, io) if io & 5 == 1 && io >> 4 & 7 != 0 => &[RAX],
+        (0x7b, io) if io & 5 == 1 && (io >> 4) & 7 != 0 => &[RAX],
         _ => &[],
     };
     let before = exit.page();
