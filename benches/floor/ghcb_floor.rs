@@ -132,6 +132,10 @@ extern "C" {
 }
 
 /// Replaces `sev_handle_vmgexit()`: the floor.
+///
+/// # Safety
+///
+/// As for the original.
 unsafe extern "C" fn nothing(_vcpu: *mut kvm_vcpu) -> c_int {
     1
 }
@@ -209,12 +213,20 @@ static OPS: Shared<ftrace_ops> = Shared(UnsafeCell::new(zeroed()));
 const FENTRY_OFFSET: usize = 4;
 
 /// Passes on, so that there is a function to livepatch.
+///
+/// # Safety
+///
+/// As for the original.
 unsafe extern "C" fn sev_free_vcpu(vcpu: *mut kvm_vcpu) {
     // SAFETY: The argument is that of the original.
     unsafe { ghcb_floor_sev_free_vcpu(vcpu) };
 }
 
 /// Puts the replacement in place.
+///
+/// # Safety
+///
+/// Called by the livepatch core, with the relocations applied.
 unsafe extern "C" fn post_patch(_object: *mut klp_object) {
     // SAFETY: The livepatch loader has filled the slot. The core calls this once before `pre_unpatch()`.
     let result = unsafe {
@@ -230,6 +242,10 @@ unsafe extern "C" fn post_patch(_object: *mut klp_object) {
 }
 
 /// Takes the replacement away.
+///
+/// # Safety
+///
+/// Called by the livepatch core, with the relocations applied.
 unsafe extern "C" fn pre_unpatch(_object: *mut klp_object) {
     // SAFETY: `post_patch()` ran before. The measured guest is gone by now, so that no task is inside the
     // replacement; the wait covers those on their way into it.

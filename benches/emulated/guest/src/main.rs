@@ -87,7 +87,7 @@ fn ghcb_msr() -> u64 {
     unsafe {
         asm!("rdmsr", in("ecx") GHCB_MSR, out("eax") low, out("edx") high, options(nostack));
     }
-    u64::from(high) << 32 | u64::from(low)
+    (u64::from(high) << 32) | u64::from(low)
 }
 
 #[panic_handler]

@@ -119,9 +119,13 @@ fn panel(svg: &mut String, x: f64, y: f64, title: &str, key: fn(&Row) -> u64, ro
     );
     text(svg, x, bottom - height + 8.0, &most_y.to_string());
     text(svg, x + 30.0, bottom + 4.0, "0");
+    let mut free = 0.0;
     for row in rows {
         let (at, _) = place((key(row) as f64, 0.0));
-        text(svg, at - 6.0, bottom + 15.0, &key(row).to_string());
+        if at >= free {
+            text(svg, at - 6.0, bottom + 15.0, &key(row).to_string());
+            free = at + 30.0;
+        }
     }
     for (handler, colour) in [(Handler::C, C), (Handler::Rust, RUST)] {
         let points: Vec<_> = values(handler)

@@ -103,7 +103,7 @@ impl Emulated {
     }
 
     fn msr(self) -> u64 {
-        self.operation << 12 | self.operand << 20 | self.length << 52
+        (self.operation << 12) | (self.operand << 20) | (self.length << 52)
     }
 }
 
