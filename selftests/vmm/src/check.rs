@@ -91,7 +91,7 @@ impl Check {
 
     /// Nothing of the page changed but what a reply with `returned` holds, and the buffer if `received`.
     ///
-    /// C returns RAX to RDX always (difference reply-fields).
+    /// C returns RAX to RDX always (difference returned-registers).
     pub fn contained(
         &mut self,
         outcome: &Outcome,

@@ -26,13 +26,19 @@ pub enum Difference {
     Exception,
     /// C returns RAX at a read of DR7; Rust the value last written.
     Dr7,
+    /// C ends the run at WRMSR of an MSR that is not intercepted; Rust tells the guest to raise #GP.
+    WrmsrPassthrough,
+    /// C misses the fields of an event for SEV-SNP that it does not know; Rust refuses the event first.
+    SnpEventFirst,
+    /// C takes XCR0 and XSS from each request that marks them valid; Rust from those that use them.
+    UnusedOperands,
     /// C keeps the unused bits of a CPUID request in its response; Rust clears them.
     MsrCpuidBits,
 }
 
 impl Difference {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::ReplyFields,
         Self::SnpMsrRequests,
         Self::SnpFeatures,
@@ -43,23 +49,29 @@ impl Difference {
         Self::ScratchUnreadable,
         Self::Exception,
         Self::Dr7,
+        Self::WrmsrPassthrough,
+        Self::SnpEventFirst,
+        Self::UnusedOperands,
         Self::MsrCpuidBits,
     ];
 
     /// Its name in README.md.
     pub fn name(self) -> &'static str {
         match self {
-            Self::ReplyFields => "reply-fields",
-            Self::SnpMsrRequests => "snp-msr-requests",
-            Self::SnpFeatures => "snp-features",
+            Self::ReplyFields => "returned-registers",
+            Self::SnpMsrRequests => "msr-snp-request",
+            Self::SnpFeatures => "hv-features",
             Self::Rdtsc => "rdtsc",
             Self::Rdtscp => "rdtscp",
-            Self::IoSize => "io-size",
-            Self::StringCount => "string-count",
+            Self::IoSize => "ioio-size",
+            Self::StringCount => "string-too-long",
             Self::ScratchUnreadable => "scratch-unreadable",
-            Self::Exception => "exception",
-            Self::Dr7 => "dr7",
-            Self::MsrCpuidBits => "msr-cpuid-bits",
+            Self::Exception => "emulation-exception",
+            Self::Dr7 => "read-dr7",
+            Self::WrmsrPassthrough => "wrmsr-passthrough",
+            Self::SnpEventFirst => "snp-event-first",
+            Self::UnusedOperands => "unused-operands",
+            Self::MsrCpuidBits => "msr-reserved-bits",
         }
     }
 

@@ -160,7 +160,7 @@ impl Hostile {
             0 => request.scratch_outside(map::SCRATCH + self.random.below(0x8000)),
             1 => {
                 let number = self.number();
-                request.scratch_outside(number)
+                request.scratch_outside(spare(number))
             }
             2 => request.scratch_outside(map::MMIO),
             _ => request.scratch_inside(offset),
@@ -179,7 +179,11 @@ impl Hostile {
         let mut request = Request::new(ExitCode(code), info1, info2);
         for field in [Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx, Field::Cpl] {
             if !self.random.once_in(4) {
-                let number = self.number();
+                let number = match field {
+                    Field::Rbx => map::SCRATCH,
+                    Field::Rcx => *self.random.choose(&MSRS),
+                    _ => self.number(),
+                };
                 request = request.with(field, number);
             }
         }
@@ -195,6 +199,9 @@ impl Hostile {
         }
         // An MSR number or hypercall by chance could name the guest's own memory.
         image.set_word(Field::Rcx.offset(), *self.random.choose(&MSRS));
+        image.set_word(Field::Rbx.offset(), map::SCRATCH);
+        let scratch = spare(image.word(Field::SwScratch.offset()));
+        image.set_word(Field::SwScratch.offset(), scratch);
         image.set_word(Field::Rax.offset(), self.random.below(0x100));
         if self.random.once_in(2) {
             image.set_word(PAGE_SIZE - 8, 2 << 16);
@@ -230,6 +237,15 @@ impl Hostile {
             u64::MAX,
         ];
         Attempt::msr(*self.random.choose(&list) & !0xfff)
+    }
+}
+
+/// `gpa`, unless the guest's own tables, stacks or mailboxes lie there: data that come in would destroy them.
+fn spare(gpa: u64) -> u64 {
+    if (map::TABLES..map::SCRATCH).contains(&gpa) {
+        map::SCRATCH + (gpa & 0xfff)
+    } else {
+        gpa
     }
 }
 

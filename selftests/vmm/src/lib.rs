@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod check;
 pub mod checks;
+pub mod compare;
 pub mod crew;
 pub mod difference;
 pub mod exit;

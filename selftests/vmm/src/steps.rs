@@ -15,8 +15,8 @@ use vm_memory::GuestMemoryMmap;
 
 /// Longest that one table may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// Exits of one step after which the guest counts as stuck.
-const TOO_MANY: usize = 4096;
+/// Exits of one step after which the guest counts as stuck: more than 64 KiB of MMIO take.
+const TOO_MANY: usize = 10_000;
 
 /// One VMGEXIT to be taken.
 #[derive(Clone, Debug)]
@@ -59,6 +59,11 @@ impl Attempt {
             scratch_inside: false,
             template: 0,
         }
+    }
+
+    /// The value for the GHCB MSR, if the attempt has no page of its own.
+    pub fn msr_value(&self) -> Option<u64> {
+        self.page.is_none().then_some(self.msr)
     }
 
     /// A request at `gpa`, which the guest copies there from `template` itself.

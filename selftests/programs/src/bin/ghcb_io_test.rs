@@ -132,7 +132,7 @@ fn sizes(report: &mut Report, vm: &mut StepVm) {
                 let outcome = vm.take(Attempt::page(&request))?;
                 check.about(format!("size bits {bits}"));
                 match handler {
-                    // Difference io-size.
+                    // Difference ioio-size.
                     Handler::C => {
                         let sizes: Vec<u8> = outcome
                             .exits
@@ -272,7 +272,7 @@ fn too_large(report: &mut Report, vm: &mut StepVm) {
                         .and_then(|count| count.checked_mul(size.bytes() as i32))
                         .is_none();
                     if handler == Handler::C && beyond {
-                        // Difference string-count.
+                        // Difference string-too-long.
                         check.same("exits", outcome.exits, vec![Exit::Errno(libc::EINVAL)]);
                     } else {
                         check.refused(&outcome, handler, ErrorReason::INVALID_SCRATCH_AREA);

@@ -178,7 +178,7 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
             let outcome = vm.take(Attempt::msr(value))?;
             let mut check = Check::new();
             match handler {
-                // Difference snp-msr-requests.
+                // Difference msr-snp-request.
                 Handler::C => check.terminates(&outcome, value),
                 Handler::Rust => check
                     .quiet(&outcome)
@@ -193,7 +193,7 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
         let mut check = Check::new();
         check.quiet(&outcome);
         match handler {
-            // Difference snp-msr-requests.
+            // Difference msr-snp-request.
             Handler::C => check.same("MSR", outcome.msr, value),
             Handler::Rust => {
                 let response = GhcbMsr(outcome.msr).response();

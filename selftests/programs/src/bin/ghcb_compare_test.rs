@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+//! C beside Rust: the same requests to both, and each difference explained by a rule with a name, or a failure.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use vmm::compare::{verdict, Verdict};
+use vmm::crew::pin;
+use vmm::difference::Difference;
+use vmm::handler::{self, Handler};
+use vmm::hostile::Hostile;
+use vmm::ktap::{self, Options};
+use vmm::steps::{Attempt, Outcome, StepVm};
+use vmm::vm::Config;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    /// Requests to compare
+    #[arg(long, default_value_t = 3000)]
+    count: u64,
+    /// First number of the generator
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Requests for one VM: a new one forgets what the last did to it.
+const TABLE: u64 = 128;
+/// Requests between changes of the handler.
+const BLOCK: u64 = 8192;
+/// Unexplained differences to show.
+const SHOW: usize = 12;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    ktap::run(&arguments.options, |report| {
+        if !handler::present() {
+            report.skip("C beside Rust", "ghcb_rs is not loaded");
+            return Ok(());
+        }
+        pin(0);
+        let before = handler::current();
+        let result = compare(&arguments);
+        handler::switch(before)?;
+        let Tally {
+            compared,
+            same,
+            meant,
+            unexplained,
+        } = result?;
+        println!(
+            "# {compared} requests, seed {}: {same} the same",
+            arguments.seed
+        );
+        for (difference, count) in &meant {
+            println!("# difference {}: {count}", difference.name());
+        }
+        let shown: Vec<String> = unexplained.iter().take(SHOW).cloned().collect();
+        report.problems("C beside Rust: each difference is a deliberate one", &shown);
+        println!(
+            "compare: requests={compared} seed={} same={same} deliberate={} unexplained={}",
+            arguments.seed,
+            meant.values().sum::<u64>(),
+            unexplained.len()
+        );
+        Ok(())
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    compared: u64,
+    same: u64,
+    meant: BTreeMap<Difference, u64>,
+    unexplained: Vec<String>,
+}
+
+fn compare(arguments: &Arguments) -> Result<Tally> {
+    let mut hostile = Hostile::new(arguments.seed);
+    let mut tally = Tally::default();
+    while tally.compared < arguments.count {
+        let tables: Vec<(u16, Vec<Attempt>)> = (0..BLOCK.min(arguments.count).div_ceil(TABLE))
+            .map(|_| {
+                let version = if hostile.random().once_in(3) { 1 } else { 2 };
+                let table = (0..TABLE).map(|_| hostile.attempt()).collect();
+                (version, table)
+            })
+            .collect();
+        let c = block(Handler::C, &tables)?;
+        let rust = block(Handler::Rust, &tables)?;
+        for (((_, table), c), rust) in tables.iter().zip(&c).zip(&rust) {
+            for ((attempt, c), rust) in table.iter().zip(c).zip(rust) {
+                tally.compared += 1;
+                match verdict(attempt.msr_value(), c, rust) {
+                    Verdict::Same => tally.same += 1,
+                    Verdict::Meant(difference) => {
+                        *tally.meant.entry(difference).or_default() += 1;
+                    }
+                    Verdict::Unexplained(what) => {
+                        tally.unexplained.push(format!("{what}: {attempt:x?}"));
+                    }
+                }
+            }
+            if c.len() != rust.len() {
+                let last = table.get(c.len().min(rust.len()).saturating_sub(1));
+                let lengths = format!("{} and {} answers", c.len(), rust.len());
+                tally.unexplained.push(format!("{lengths}: {last:x?}"));
+            }
+        }
+    }
+    Ok(tally)
+}
+
+/// All tables to one handler, each in a VM of its own.
+fn block(handler: Handler, tables: &[(u16, Vec<Attempt>)]) -> Result<Vec<Vec<Outcome>>> {
+    handler::switch(handler)?;
+    tables
+        .iter()
+        .map(|(ghcb_version, table)| {
+            let config = Config {
+                ghcb_version: *ghcb_version,
+                ..Config::default()
+            };
+            let mut vm = StepVm::with(config, &[])?;
+            vm.take_all(table)
+                .with_context(|| format!("with {handler}"))
+        })
+        .collect()
+}

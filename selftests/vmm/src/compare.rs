@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+//! C beside Rust: two outcomes of the same attempt, and by which deliberate difference they may differ.
+
+use crate::difference::Difference;
+use crate::exit::Exit;
+use crate::page::PageImage;
+use crate::steps::Outcome;
+use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::ioio::IoInfo;
+use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrRequest};
+use ghcb_rs::ghcb_abi::page::Field;
+use ghcb_rs::ghcb_abi::reply::EventInjection;
+
+const REGISTERS: [Field; 4] = [Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx];
+/// `KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON`.
+const UNEXPECTED_EXIT: u32 = 4;
+
+/// How two outcomes compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// In nothing different.
+    Same,
+    /// Different as it is meant to be.
+    Meant(Difference),
+    /// Different, and no rule says so.
+    Unexplained(String),
+}
+
+/// Compare what `c` and `rust` brought for a request in the MSR with the value `msr`, or in a page.
+pub fn verdict(msr: Option<u64>, c: &Outcome, rust: &Outcome) -> Verdict {
+    if c == rust {
+        return Verdict::Same;
+    }
+    let explained = match (&c.pages, msr) {
+        (Some(pages), _) => by_page(&pages.before, c, rust),
+        (None, Some(msr)) => by_msr(GhcbMsr(msr), c, rust),
+        (None, None) => None,
+    };
+    match explained {
+        Some(difference) => Verdict::Meant(difference),
+        None => Verdict::Unexplained(differences(c, rust)),
+    }
+}
+
+/// The rules for the MSR protocol.
+fn by_msr(msr: GhcbMsr, c: &Outcome, rust: &Outcome) -> Option<Difference> {
+    let rust_went_on = rust.went_on && rust.exception.is_none() && rust.exits.is_empty();
+    match msr.request() {
+        MsrRequest::PreferredGpa
+        | MsrRequest::RegisterGpa { .. }
+        | MsrRequest::PageStateChange { .. }
+        | MsrRequest::RunVmpl { .. } => {
+            (rust_went_on && (c.msr == msr.0) && GhcbMsr(rust.msr).info().0 == msr.info().0 + 1)
+                .then_some(Difference::SnpMsrRequests)
+        }
+        MsrRequest::HypervisorFeatures => (rust_went_on
+            && c.exits.is_empty()
+            && GhcbMsr(rust.msr).data() == 0
+            && GhcbMsr(rust.msr).info() == GhcbMsr(c.msr).info())
+        .then_some(Difference::SnpFeatures),
+        MsrRequest::Cpuid { function, .. } => {
+            let used = 0xffff_ffff_c000_0fffu64;
+            if u64::from(function) == ExitCode::CPUID_NEEDS_XCR0
+                && rust_went_on
+                && c.exits.is_empty()
+                && c.msr & 0xfff == rust.msr & 0xfff
+            {
+                return Some(Difference::UnusedOperands);
+            }
+            (rust_went_on && c.exits.is_empty() && c.msr & used == rust.msr)
+                .then_some(Difference::MsrCpuidBits)
+        }
+        _ => None,
+    }
+}
+
+/// The rules for the page.
+fn by_page(before: &PageImage, c: &Outcome, rust: &Outcome) -> Option<Difference> {
+    let word = |field: Field| before.word(field.offset());
+    let code = ExitCode(word(Field::SwExitCode));
+    let info1 = word(Field::SwExitInfo1);
+    let replied = rust.reply();
+    let plain = rust.went_on && rust.exception.is_none();
+    let refused = plain && rust.exits.is_empty() && replied.info1 == 2;
+    let errno = |number| c.exits.as_slice() == [Exit::Errno(number)];
+
+    if code == ExitCode::RDTSC && plain && rust.exits.is_empty() {
+        let unexpected = Exit::InternalError {
+            suberror: UNEXPECTED_EXIT,
+        };
+        return (c.exits.as_slice() == [unexpected]).then_some(Difference::Rdtsc);
+    }
+    if code == ExitCode::RDTSCP && plain && rust.exits.is_empty() {
+        let undefined = Some((EventInjection::UD_VECTOR, 0));
+        return (c.exception == undefined).then_some(Difference::Rdtscp);
+    }
+    if code == ExitCode::IOIO {
+        let io = IoInfo(info1);
+        if io.size().is_none() && io.size_bits() != 0 && refused && replied.info2 == 5 {
+            return Some(Difference::IoSize);
+        }
+        if io.is_string() && refused && replied.info2 == 3 && errno(libc::EINVAL) {
+            return Some(Difference::StringCount);
+        }
+    }
+    if refused && replied.info2 == 3 && errno(libc::EFAULT) {
+        return Some(Difference::ScratchUnreadable);
+    }
+    if code == ExitCode::MSR && info1 != 0 && errno(libc::EINVAL) {
+        let fault = EventInjection::GP_WITHOUT_ERROR_CODE.vector();
+        let asked = EventInjection(replied.info2).vector();
+        let told = plain && rust.exits.is_empty() && replied.info1 == 1 && asked == fault;
+        return told.then_some(Difference::WrmsrPassthrough);
+    }
+    let unknown_to_c = (0x8000_0014..=0x8000_0021).contains(&code.0);
+    if unknown_to_c && refused && replied.info2 == 6 && (c.reply().info1, c.reply().info2) == (2, 4)
+    {
+        return Some(Difference::SnpEventFirst);
+    }
+    if let (Some((vector, _)), true) = (c.exception, plain) {
+        let asked = EventInjection(replied.info2);
+        let same = replied.info1 == 1 && asked.vector() == vector && asked.is_acceptable();
+        return same.then_some(Difference::Exception);
+    }
+    let (c, rust) = (essence(before, c), essence(before, rust));
+    if c == rust {
+        return Some(Difference::ReplyFields);
+    }
+    if code == ExitCode::HV_FEATURES && rust.info2 == 0 {
+        let rest = (Essence {
+            info2: 0,
+            ..c.clone()
+        }) == rust;
+        return rest.then_some(Difference::SnpFeatures);
+    }
+    if code == ExitCode::CPUID && word(Field::Rax) == ExitCode::CPUID_NEEDS_XCR0 {
+        let rest = c.same_but_registers(&rust);
+        return rest.then_some(Difference::UnusedOperands);
+    }
+    if code == ExitCode::READ_DR7 {
+        let rest = c.same_but_registers(&rust);
+        return rest.then_some(Difference::Dr7);
+    }
+    None
+}
+
+/// What of an outcome must be the same although one side returns more registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Essence {
+    msr: u64,
+    exception: Option<(u8, u32)>,
+    exits: Vec<Exit>,
+    info1: u64,
+    info2: u64,
+    registers: Vec<u64>,
+    /// The rest of the page.
+    rest: Option<PageImage>,
+}
+
+impl Essence {
+    fn same_but_registers(&self, other: &Self) -> bool {
+        let without = |essence: &Self| Self {
+            registers: Vec::new(),
+            ..essence.clone()
+        };
+        without(self) == without(other)
+    }
+}
+
+fn essence(before: &PageImage, outcome: &Outcome) -> Essence {
+    let reply = outcome.reply();
+    let code = ExitCode(before.word(Field::SwExitCode.offset()));
+    let returned = if reply.info1 == 0 {
+        code.returned(before.word(Field::SwExitInfo1.offset()))
+    } else {
+        ValidBitmap::EMPTY
+    };
+    let after = outcome.pages.as_ref().map(|pages| &pages.after);
+    let registers = REGISTERS
+        .iter()
+        .filter(|field| returned.contains(**field))
+        .map(|field| after.map_or(0, |after| after.word(field.offset())))
+        .collect();
+    let rest = after.map(|after| {
+        let mut rest = after.clone();
+        for field in REGISTERS {
+            rest.set_word(field.offset(), 0);
+        }
+        for field in [
+            Field::SwExitInfo1,
+            Field::SwExitInfo2,
+            Field::ValidBitmapLow,
+        ] {
+            rest.set_word(field.offset(), 0);
+        }
+        // Which registers are marked is the difference; the rest of the bitmap is not.
+        let marks = REGISTERS.map(Field::index).map(|index| 1u128 << index);
+        let marked = !marks.iter().fold(0, |all, mark| all | mark) & reply.valid.bits();
+        rest.set_word(Field::ValidBitmapHigh.offset(), (marked >> 64) as u64);
+        rest
+    });
+    Essence {
+        msr: outcome.msr,
+        exception: outcome.exception,
+        exits: outcome.exits.clone(),
+        info1: reply.info1,
+        info2: reply.info2,
+        registers,
+        rest,
+    }
+}
+
+/// One line on what differs.
+fn differences(c: &Outcome, rust: &Outcome) -> String {
+    let mut list = Vec::new();
+    if c.went_on != rust.went_on {
+        list.push(format!("goes on: {} and {}", c.went_on, rust.went_on));
+    }
+    if c.msr != rust.msr {
+        list.push(format!("MSR: {:#x} and {:#x}", c.msr, rust.msr));
+    }
+    if c.exception != rust.exception {
+        list.push(format!(
+            "exception: {:?} and {:?}",
+            c.exception, rust.exception
+        ));
+    }
+    if c.exits != rust.exits {
+        let short = |exits: &[Exit]| {
+            let mut text = format!("{exits:x?}");
+            text.truncate(200);
+            text
+        };
+        list.push(format!(
+            "exits: {} and {}",
+            short(&c.exits),
+            short(&rust.exits)
+        ));
+    }
+    if let (Some(a), Some(b)) = (&c.pages, &rust.pages) {
+        let at = a.after.differences(&b.after);
+        if !at.is_empty() {
+            list.push(format!(
+                "page at {at:x?}: {:x?} and {:x?}",
+                c.reply(),
+                rust.reply()
+            ));
+        }
+    }
+    list.join("; ")
+}
