@@ -97,7 +97,7 @@ impl Vcpu {
 /// End the guest with `code` in the guest's own reason set.
 pub fn terminate(code: u64) -> ! {
     loop {
-        write_ghcb_msr(TERMINATE | REASON_SET << 12 | (code & 0xff) << 16);
+        write_ghcb_msr(TERMINATE | (REASON_SET << 12) | ((code & 0xff) << 16));
         vmgexit();
     }
 }
@@ -110,7 +110,7 @@ pub fn xcr0() -> u64 {
         asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high,
             options(nomem, nostack, preserves_flags));
     }
-    u64::from(high) << 32 | u64::from(low)
+    (u64::from(high) << 32) | u64::from(low)
 }
 
 /// Write the GHCB MSR; never intercepted.
@@ -130,7 +130,7 @@ pub fn read_ghcb_msr() -> u64 {
         asm!("rdmsr", in("ecx") GHCB_MSR, out("eax") low, out("edx") high,
             options(nostack, preserves_flags));
     }
-    u64::from(high) << 32 | u64::from(low)
+    (u64::from(high) << 32) | u64::from(low)
 }
 
 /// VMGEXIT: hand the event to the hypervisor.

@@ -59,8 +59,8 @@ pub fn run(vcpu: &Vcpu) -> ! {
 fn code(answer: Result<u64, Refusal>) -> u64 {
     match answer {
         Ok(_) => 0,
-        Err(Refusal::Exception(event)) => 1 << 32 | event.0 & 0xffff_ffff,
-        Err(Refusal::Malformed(reason)) => 2 << 32 | u64::from(reason.0),
+        Err(Refusal::Exception(event)) => (1 << 32) | event.0 & 0xffff_ffff,
+        Err(Refusal::Malformed(reason)) => (2 << 32) | u64::from(reason.0),
         Err(Refusal::Unknown(..)) => 3 << 32,
         Err(Refusal::Missing(_)) => 4 << 32,
     }
@@ -97,14 +97,14 @@ impl Events<'_> {
         };
         let answered = match ask(MsrRequest::SevInfo) {
             Some(MsrResponse::SevInfo { max, min, .. }) => {
-                u64::from(max.0) << 16 | u64::from(min.0)
+                (u64::from(max.0) << 16) | u64::from(min.0)
             }
             _ => u64::MAX,
         };
         self.same(
             "MSR protocol: SEV information: versions",
             answered,
-            2 << 16 | 1,
+            (2 << 16) | 1,
         );
         let features = match ask(MsrRequest::HypervisorFeatures) {
             Some(MsrResponse::HypervisorFeatures(features)) => features.0,
@@ -250,7 +250,7 @@ impl Events<'_> {
         self.same("MSR: read: high half", self.registers.rdx, 0x5);
         self.registers.rcx = NO_MSR;
         let answer = self.ask(ExitCode::MSR, 0, 0, &number, &value);
-        let fault = 1 << 32 | EventInjection::GP_WITHOUT_ERROR_CODE.0;
+        let fault = (1 << 32) | EventInjection::GP_WITHOUT_ERROR_CODE.0;
         self.same("MSR: read of none: #GP", code(answer), fault);
         let answer = self.ask(ExitCode::MSR, 1, 0, &both, &Sync::NONE);
         self.same("MSR: write of none: #GP", code(answer), fault);
@@ -375,7 +375,7 @@ impl Events<'_> {
 }
 
 fn malformed(reason: ErrorReason) -> u64 {
-    2 << 32 | u64::from(reason.0)
+    (2 << 32) | u64::from(reason.0)
 }
 
 fn missing() -> u64 {

@@ -67,7 +67,7 @@ extern "C" {
 pub fn install(vcpu: &Vcpu) {
     let gate = |handler: u64, kind: u64| {
         [
-            handler & 0xffff | KERNEL_CODE << 16 | kind | (handler >> 16 & 0xffff) << 48,
+            handler & 0xffff | (KERNEL_CODE << 16) | kind | (((handler >> 16) & 0xffff) << 48),
             handler >> 32,
         ]
     };

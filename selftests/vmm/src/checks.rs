@@ -89,7 +89,7 @@ impl Run {
         let mut check = Check::new();
         let want = Exit::SystemEvent {
             type_: crate::exit::SYSTEM_EVENT_SEV_TERM,
-            data: vec![TERMINATED | DONE << 16],
+            data: vec![TERMINATED | (DONE << 16)],
         };
         check.same("last exit", self.exits.last(), Some(&want));
         check.done()

@@ -148,6 +148,7 @@ fn by_page(before: &PageImage, c: &Outcome, rust: &Outcome) -> Option<Difference
 /// What of an outcome must be the same although one side returns more registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Essence {
+    went_on: bool,
     msr: u64,
     exception: Option<(u8, u32)>,
     exits: Vec<Exit>,
@@ -201,6 +202,7 @@ fn essence(before: &PageImage, outcome: &Outcome) -> Essence {
         rest
     });
     Essence {
+        went_on: outcome.went_on,
         msr: outcome.msr,
         exception: outcome.exception,
         exits: outcome.exits.clone(),
@@ -249,4 +251,88 @@ fn differences(c: &Outcome, rust: &Outcome) -> String {
         }
     }
     list.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Request;
+    use crate::steps::Pages;
+
+    fn replied(request: &Request, change: impl FnOnce(&mut PageImage)) -> Outcome {
+        let before = request.image();
+        let mut after = before.clone();
+        let (low, high) = ValidBitmap::REPLY.to_words();
+        after.set_word(Field::ValidBitmapLow.offset(), low);
+        after.set_word(Field::ValidBitmapHigh.offset(), high);
+        after.set_word(Field::SwExitInfo1.offset(), 0);
+        after.set_word(Field::SwExitInfo2.offset(), 0);
+        change(&mut after);
+        Outcome {
+            went_on: true,
+            msr: 0,
+            exception: None,
+            exits: Vec::new(),
+            pages: Some(Pages { before, after }),
+            infos: (0, 0),
+        }
+    }
+
+    #[test]
+    fn more_registers_are_a_known_difference() {
+        let request = Request::new(ExitCode::INVD, 0, 0);
+        let rust = replied(&request, |_| {});
+        let c = replied(&request, |page| page.set_word(Field::Rbx.offset(), 7));
+        assert_eq!(verdict(None, &c, &c), Verdict::Same);
+        assert_eq!(
+            verdict(None, &c, &rust),
+            Verdict::Meant(Difference::ReplyFields)
+        );
+    }
+
+    #[test]
+    fn a_returned_register_must_agree() {
+        let request = Request::new(ExitCode::MSR, 0, 0).with(Field::Rcx, 0x200);
+        let rust = replied(&request, |page| page.set_word(Field::Rax.offset(), 1));
+        let c = replied(&request, |page| page.set_word(Field::Rax.offset(), 2));
+        assert!(matches!(verdict(None, &c, &rust), Verdict::Unexplained(_)));
+    }
+
+    #[test]
+    fn other_words_exits_and_fates_must_agree() {
+        let request = Request::new(ExitCode::INVD, 0, 0);
+        let rust = replied(&request, |_| {});
+        let buffer = replied(&request, |page| page.set_word(0x800, 1));
+        let exit = Outcome {
+            exits: vec![Exit::ApResetHold],
+            ..rust.clone()
+        };
+        let dead = Outcome {
+            went_on: false,
+            ..rust.clone()
+        };
+        for c in [buffer, exit, dead] {
+            assert!(matches!(verdict(None, &c, &rust), Verdict::Unexplained(_)));
+        }
+    }
+
+    #[test]
+    fn an_msr_answer_must_agree_but_for_unused_bits() {
+        let outcome = |msr| Outcome {
+            went_on: true,
+            msr,
+            exception: None,
+            exits: Vec::new(),
+            pages: None,
+            infos: (0, 0),
+        };
+        let request = Some(0x4000_1001_0123_4004);
+        let c = outcome(0x1122_3344_0123_4005);
+        assert_eq!(
+            verdict(request, &c, &outcome(0x1122_3344_0000_0005)),
+            Verdict::Meant(Difference::MsrCpuidBits)
+        );
+        let wrong = verdict(request, &c, &outcome(0x1122_3345_0000_0005));
+        assert!(matches!(wrong, Verdict::Unexplained(_)));
+    }
 }

@@ -233,7 +233,7 @@ impl Hostile {
             0xfee0_0000,
             1 << 51,
             1 << 52,
-            random | 1 << 40,
+            random | (1 << 40),
             u64::MAX,
         ];
         Attempt::msr(*self.random.choose(&list) & !0xfff)
@@ -270,7 +270,7 @@ fn tame(request: Request) -> Request {
             // The doorbell's port is not for others.
             let info = IoInfo(request.info1());
             if info.port() == mailbox::doorbell::PORT {
-                request.with(Field::SwExitInfo1, info.0 ^ 1 << 20)
+                request.with(Field::SwExitInfo1, info.0 ^ (1 << 20))
             } else {
                 request
             }

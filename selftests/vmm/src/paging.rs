@@ -43,7 +43,7 @@ fn descriptors(tss: u64) -> [u64; 7] {
         0x00cf_9300_0000_ffff,
         0x00af_fb00_0000_ffff,
         0x00cf_f300_0000_ffff,
-        limit | (tss & 0xff_ffff) << 16 | 0x8b << 40 | (tss >> 24 & 0xff) << 56,
+        limit | ((tss & 0xff_ffff) << 16) | (0x8b << 40) | (((tss >> 24) & 0xff) << 56),
         tss >> 32,
     ]
 }

@@ -143,7 +143,7 @@ impl Request {
         }
         image.set_word(
             PROTOCOL_VERSION_OFFSET & !7,
-            u64::from(self.version) << 16 | u64::from(self.usage) << 32,
+            (u64::from(self.version) << 16) | (u64::from(self.usage) << 32),
         );
         image
     }

@@ -111,7 +111,7 @@ fn sizes(report: &mut Report, vm: &mut StepVm) {
     report.test("no size bits: nothing happens (CVE-2026-63940)", || {
         let mut check = Check::new();
         for info in [0, 1, 4, 5, 0xc, 0xd] {
-            let request = Request::new(ExitCode::IOIO, info | u64::from(PORT) << 16, 16)
+            let request = Request::new(ExitCode::IOIO, info | (u64::from(PORT) << 16), 16)
                 .with(Field::Rax, 0)
                 .scratch_inside(SHARED_BUFFER_OFFSET);
             let outcome = vm.take(Attempt::page(&request))?;
@@ -127,7 +127,7 @@ fn sizes(report: &mut Report, vm: &mut StepVm) {
         let mut check = Check::new();
         for bits in [3, 5, 6, 7u64] {
             for direction in [0, 1] {
-                let info = u64::from(PORT) << 16 | bits << IoInfo::SIZE_SHIFT | direction;
+                let info = (u64::from(PORT) << 16) | (bits << IoInfo::SIZE_SHIFT) | direction;
                 let request = Request::new(ExitCode::IOIO, info, 0).with(Field::Rax, 0);
                 let outcome = vm.take(Attempt::page(&request))?;
                 check.about(format!("size bits {bits}"));
@@ -312,7 +312,7 @@ fn outside(report: &mut Report, vm: &mut StepVm) {
             let name = format!("{size:?}: {bytes} bytes outside the page (CVE-2021-4093)");
             let count = bytes / size.bytes();
             report.test(&format!("OUTS {name}"), || {
-                let data: Vec<u8> = (0..bytes).map(|at| (at ^ at >> 8) as u8).collect();
+                let data: Vec<u8> = (0..bytes).map(|at| (at ^ (at >> 8)) as u8).collect();
                 let request =
                     string(size, false, count as u64).with(Field::SwScratch, scratch::AREA);
                 scratch::fill(vm.vm().memory(), &data)?;

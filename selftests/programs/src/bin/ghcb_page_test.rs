@@ -261,7 +261,7 @@ fn time_stamps(report: &mut Report, vm: &mut StepVm) {
                         check.same("upper half of RDX", outcome.reply().rdx >> 32, 0);
                     }
                     let [a, b] = [&first, &second]
-                        .map(|outcome| outcome.reply().rdx << 32 | outcome.reply().rax);
+                        .map(|outcome| (outcome.reply().rdx << 32) | outcome.reply().rax);
                     check.that("time passes", a < b);
                 }
             }
@@ -337,7 +337,7 @@ fn last_words(report: &mut Report, vm: &mut StepVm) {
         "terminate: userspace learns it, whatever the reason",
         || {
             let mut check = Check::new();
-            for reason in [0, 0x42_e, u64::MAX] {
+            for reason in [0, 0x42e, u64::MAX] {
                 let request = Request::new(ExitCode::TERMINATE, reason, reason);
                 let outcome = vm.take(Attempt::page(&request))?;
                 check
