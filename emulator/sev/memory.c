@@ -8,7 +8,8 @@
  * CPU of the other side is about to enter it into its TLB, after every other
  * CPU's TLB has let go of it.  So private memory costs nothing while only its
  * guest uses it, and the host reads scrambled bytes and destroys what it
- * writes.  The cipher is a keyed, address-dependent XOR: it hides nothing from
+ * writes.  A device that the host lets read or write private memory sees
+ * whichever form the page is in.  The cipher is a keyed, address-dependent XOR: it hides nothing from
  * an adversary, and everything from a mistake.
  */
 #include "qemu/osdep.h"
@@ -192,10 +193,10 @@ static void change_over(uint64_t paddr, Page *p, int form)
 
 static uint8_t cpu_bit(CPUState *cs)
 {
-    return cs ? 1u << (cs->cpu_index & 7) : 0;
+    return 1u << (cs->cpu_index & 7);
 }
 
-/* Let the page at @paddr hold @form for the CPU @self, or for a device */
+/* Let the page at @paddr hold @form for the CPU @self, the caller's */
 static void want(CPUState *self, uint64_t paddr, int form)
 {
     Page *p = page_of(paddr);
@@ -218,15 +219,17 @@ static void want(CPUState *self, uint64_t paddr, int form)
         qemu_mutex_unlock(&lock);
     } else {
         /* Stop the others, and let their TLBs go, before bytes change */
+        bool alone = cpu_in_exclusive_context(self);
+
         qemu_mutex_unlock(&lock);
         locked = bql_locked();
         if (locked) {
             bql_unlock();
         }
-        if (self) {
+        if (!alone) {
             cpu_exec_end(self);
+            start_exclusive();
         }
-        start_exclusive();
         qemu_mutex_lock(&lock);
         if (p->form != form) {
             CPU_FOREACH(cs) {
@@ -239,8 +242,8 @@ static void want(CPUState *self, uint64_t paddr, int form)
         }
         p->seen |= bit;
         qemu_mutex_unlock(&lock);
-        end_exclusive();
-        if (self) {
+        if (!alone) {
+            end_exclusive();
             cpu_exec_start(self);
         }
         if (locked) {
@@ -248,8 +251,18 @@ static void want(CPUState *self, uint64_t paddr, int form)
         }
     }
     /* Entries of the other world are gone from this TLB but for these */
-    if (self) {
-        tlb_flush_by_mmuidx(self, 1 << MMU_PHYS_IDX);
+    tlb_flush_by_mmuidx(self, 1 << MMU_PHYS_IDX);
+}
+
+/* The same for the host, from the mailbox or, all CPUs stopped, from a reset */
+static void want_host_form(uint64_t paddr)
+{
+    if (current_cpu) {
+        want(current_cpu, paddr, 0);
+    } else {
+        qemu_mutex_lock(&lock);
+        change_over(paddr, page_of(paddr), 0);
+        qemu_mutex_unlock(&lock);
     }
 }
 
@@ -283,7 +296,7 @@ void sev_tcg_flush_range(uint64_t paddr, uint64_t len)
 
     for (; pages && a < paddr + len; a += PAGE) {
         if (page_of(a) && page_of(a)->form) {
-            want(current_cpu, a, 0);
+            want_host_form(a);
         }
     }
 }
@@ -295,7 +308,7 @@ void sev_tcg_flush_key(uint64_t key)
 
     for (i = 0; i < nr_pages; i++) {
         if (pages[i].form == form) {
-            want(current_cpu, i * PAGE, 0);
+            want_host_form(i * PAGE);
         }
     }
     keys[form] = 0;
