@@ -5,8 +5,8 @@
 //! What is left behind in a vCPU between two exits is always what KVM's own code would have left: a task
 //! may change between the replaced and the original functions wherever neither is on its stack. An exit
 //! that is complete leaves nothing. A parked exit leaves the page mapped in `sev_es.ghcb`, "no action"
-//! written into it, the request in the VMCB's exit fields, and a scratch area's copy in `sev_es.ghcb_sa`,
-//! as if that area lay outside the page.
+//! written into it, the request in the VMCB's exit fields, and the scratch area in `sev_es.ghcb_sa`, which
+//! points into the mapped page or to a copy of what lies elsewhere.
 
 mod abi_proof;
 pub(crate) mod bindings;
@@ -21,7 +21,7 @@ use crate::{
         bitmap::ValidBitmap,
         exit_code::ExitCode,
         msr::GhcbMsr,
-        page::{BufferRange, Field, SharedPage, PAGE_SIZE},
+        page::{Field, SharedPage, PAGE_SIZE},
         reply::{Action, ErrorReason, EventInjection, Reply},
         scratch::ScratchArea,
         snapshot::Snapshot,
@@ -33,7 +33,7 @@ use crate::{
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, Fulfilment, HoldType, Parked, Registers, Scratch, Vcpu},
+        vcpu::{Complaint, Fulfilment, HoldType, Parked, Purpose, Registers, Scratch, Vcpu},
         Outcome,
     },
 };
@@ -43,7 +43,6 @@ use core::{
     arch::x86_64::_rdtsc,
     mem::{self, MaybeUninit},
     ptr::{self, NonNull},
-    slice,
     sync::atomic::{AtomicU64, Ordering},
 };
 use page::{MappedPage, UserPage};
@@ -406,18 +405,23 @@ impl Vcpu for KvmVcpu {
         &mut self,
         page: &UserPage,
         area: ScratchArea,
-        filled: bool,
+        purpose: Purpose,
     ) -> Result<Buffer, ErrorReason> {
         const INVALID: ErrorReason = ErrorReason::INVALID_SCRATCH_AREA;
         let len = match area {
             ScratchArea::Shared(range) => range.len(),
             ScratchArea::External { len, .. } => usize::try_from(len).map_err(|_| INVALID)?,
         };
-        // SAFETY: By the invariant; an exit has one buffer.
-        let mut buffer = unsafe { Buffer::zeroed(self.vcpu(), len) }.map_err(|_| INVALID)?;
+        let buffer = match area {
+            // SAFETY: By the invariant; an exit has one buffer.
+            ScratchArea::Shared(_) => unsafe { Buffer::new(self.vcpu(), len, purpose) },
+            // Hardened usercopy kills who copies between user memory and a `kvm_vcpu`.
+            ScratchArea::External { .. } => Buffer::allocated(len),
+        };
+        let mut buffer = buffer.map_err(|_| INVALID)?;
         match area {
-            ScratchArea::Shared(range) if filled => page.read_buffer(range, buffer.bytes_mut()),
-            ScratchArea::Shared(_) => {}
+            ScratchArea::Shared(_) if purpose == Purpose::Receive => {}
+            ScratchArea::Shared(range) => page.read_buffer(range, buffer.bytes_mut()),
             // As in C, also when the guest will receive: an area that cannot be read is refused at once.
             ScratchArea::External { gpa, len } => {
                 // SAFETY: By the invariant, with `kvm->srcu` held; the buffer holds `len` bytes.
@@ -529,6 +533,7 @@ impl Vcpu for KvmVcpu {
         }
     }
 
+    #[inline(never)]
     fn park(
         &mut self,
         page: UserPage,
@@ -538,7 +543,7 @@ impl Vcpu for KvmVcpu {
         self.set_exit(request.exit_code(), request.info1(), request.info2());
         let gpa = page.gfn() << PAGE_SHIFT;
         // SAFETY: By the invariant, these fields are this task's alone, and no page is mapped: the last one
-        // was unmapped before the guest ran. The copy is given to whoever completes the exit, who frees it.
+        // was unmapped before the guest ran. What is mapped stays so until the exit is complete.
         unsafe {
             let sev_es = &raw mut (*self.svm()).sev_es;
             let map = &raw mut (*sev_es).ghcb_map;
@@ -546,20 +551,37 @@ impl Vcpu for KvmVcpu {
                 self.cancel_userspace_exit();
                 return false;
             }
-            if let Some(scratch) = scratch {
-                let Ok((memory, len)) = scratch.buffer.into_raw(self.vcpu()) else {
+            if let Some(Scratch {
+                area,
+                buffer,
+                write_back,
+            }) = scratch
+            {
+                // As in C, KVM goes on in the page itself, or in memory that whoever completes the exit
+                // writes back and frees. Nothing of this vCPU remains in use: userspace may move the guest
+                // to the vCPU of another VM meanwhile.
+                let parked = match area {
+                    ScratchArea::Shared(range) => {
+                        let place = (*map).hva.cast::<u8>().add(range.offset());
+                        (*sev_es).sw_scratch = gpa | range.offset() as u64;
+                        buffer.move_to(self.vcpu(), place);
+                        Ok((place.cast(), range.len(), false))
+                    }
+                    ScratchArea::External { gpa, .. } => {
+                        (*sev_es).sw_scratch = gpa;
+                        let memory = buffer.into_raw(self.vcpu());
+                        memory.map(|(memory, len)| (memory, len, true))
+                    }
+                };
+                let Ok((place, len, is_own)) = parked else {
                     imports::kvm_vcpu_unmap(self.vcpu(), map);
                     self.cancel_userspace_exit();
                     return false;
                 };
-                (*sev_es).sw_scratch = match scratch.area {
-                    ScratchArea::Shared(range) => gpa | range.offset() as u64,
-                    ScratchArea::External { gpa, .. } => gpa,
-                };
-                (*sev_es).ghcb_sa = memory;
+                (*sev_es).ghcb_sa = place;
                 (*sev_es).ghcb_sa_len = len as u32;
-                (*sev_es).ghcb_sa_sync = scratch.write_back;
-                (*sev_es).ghcb_sa_free = true;
+                (*sev_es).ghcb_sa_sync = write_back && is_own;
+                (*sev_es).ghcb_sa_free = is_own;
             }
             (*sev_es).ghcb = (*map).hva.cast();
         }
@@ -595,17 +617,7 @@ impl Vcpu for KvmVcpu {
             }
             (*sev_es).ghcb_sa_sync = false;
             let (gpa, len) = ((*sev_es).sw_scratch, (*sev_es).ghcb_sa_len as usize);
-            let data = (*sev_es).ghcb_sa;
-            // Preemption is off, so that a fault on userspace's mapping cannot be resolved: what lies in
-            // the page goes through the kernel's own.
-            match (self.mapped_page(), self.mapped_range(gpa, len)) {
-                (Some(page), Some(range)) => {
-                    page.write_buffer(range, slice::from_raw_parts(data.cast::<u8>(), len));
-                }
-                _ => {
-                    imports::kvm_write_guest(self.kvm(), gpa, data, len);
-                }
-            }
+            imports::kvm_write_guest(self.kvm(), gpa, (*sev_es).ghcb_sa, len);
         }
     }
 
@@ -696,14 +708,6 @@ impl KvmVcpu {
             let base = NonNull::new((*self.svm()).sev_es.ghcb.cast::<u64>())?;
             Some(MappedPage::new(base))
         }
-    }
-
-    /// The `len` bytes at `gpa`, if they lie in the shared buffer of the page that is mapped.
-    fn mapped_range(&self, gpa: u64, len: usize) -> Option<BufferRange> {
-        // SAFETY: By the invariant, the field is this task's alone.
-        let gfn = unsafe { (*self.svm()).sev_es.ghcb_map.gfn };
-        let offset = gpa.checked_sub(gfn << PAGE_SHIFT)?;
-        BufferRange::new(usize::try_from(offset).ok()?, len)
     }
 
     /// Takes back what KVM has prepared for userspace: nobody will complete it.

@@ -13,8 +13,8 @@
 //! request is carried out by KVM, which is reached through the [`Vcpu`] trait alone. A [`Reply`] holds
 //! what the event returns, and nothing else gets into the page.
 //!
-//! Most exits end here, with the page neither mapped nor pinned. Those that userspace or a SIPI will end
-//! are *parked*: [`Vcpu::park`] leaves the state that KVM's own code knows how to complete, and
+//! Most exits end here, with the page neither mapped nor pinned; so do those that userspace carries out
+//! without returning anything. Those that userspace or a SIPI will end are *parked*: [`Vcpu::park`] leaves the state that KVM's own code knows how to complete, and
 //! [`complete`] completes them when the vCPU is about to run again.
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
@@ -40,6 +40,7 @@ use crate::ghcb_abi::{
     version::Usage,
 };
 use kind::Kind;
+use port_io::Direction;
 use request::Request;
 use vcpu::{Complaint, Fulfilment, GuestPage, Scratch, Vcpu};
 
@@ -72,6 +73,10 @@ impl Outcome {
 pub(crate) enum Flow<B> {
     /// The exit is complete.
     Reply(Reply),
+    /// KVM did not do it.
+    Failed(Fulfilment),
+    /// The exit returns nothing, so that it can be answered before userspace does what was asked.
+    Answered,
     /// Userspace completes it; data that a scratch area awaits come along.
     Park(Option<Scratch<B>>),
     /// The vCPU waits for a SIPI.
@@ -81,20 +86,27 @@ pub(crate) enum Flow<B> {
 }
 
 impl<B> Flow<B> {
-    /// What becomes of an emulation: `done` is the reply to a success.
+    /// What becomes of an access to data: nothing is returned in registers.
     #[inline(always)]
-    fn after(fulfilment: Fulfilment, done: Reply) -> Self {
+    fn after(fulfilment: Fulfilment) -> Self {
         match fulfilment {
-            Fulfilment::Done => Self::Reply(done),
-            Fulfilment::Exception(event) => Self::Reply(Reply::exception(event)),
-            Fulfilment::Refused => Self::Reply(Reply::error(ErrorReason::INVALID_INPUT)),
+            Fulfilment::Done => Self::Reply(Reply::no_action(0)),
+            fulfilment => Self::not_done(fulfilment),
+        }
+    }
+
+    /// What becomes of something that KVM has not done, or not yet.
+    #[inline(always)]
+    fn not_done(fulfilment: Fulfilment) -> Self {
+        match fulfilment {
             Fulfilment::Userspace => Self::Park(None),
+            fulfilment => Self::Failed(fulfilment),
         }
     }
 }
 
 /// Handles a VMGEXIT. C: `sev_handle_vmgexit()`.
-#[inline]
+#[inline(always)]
 pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
     let msr = vcpu.ghcb_msr();
     if msr.info() == MsrInfo::GHCB_GPA {
@@ -105,7 +117,7 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
 }
 
 /// Handles a request in the page at `gpa`.
-#[inline]
+#[inline(always)]
 fn handle_page<V: Vcpu>(vcpu: &mut V, gpa: u64) -> Outcome {
     // A page that is not there can carry no reply: the guest runs on, as with KVM's C handler.
     let page = if gpa != 0 { vcpu.open(gpa) } else { None };
@@ -152,14 +164,41 @@ fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Out
         return unreachable_page(vcpu);
     }
     vcpu.trace_enter(&snapshot);
-    match prove(vcpu, gpa, &snapshot) {
-        Ok(request) => {
-            let kind = request.kind();
+    let request = match prove(vcpu, gpa, &snapshot) {
+        Ok(request) => request,
+        Err(reason) => return refuse(vcpu, page, snapshot.duplicate(), reason),
+    };
+    let kind = request.kind();
+    let fulfilment = match request {
+        Request::Instruction(request) => match request.emulate(vcpu) {
+            Fulfilment::Done => {
+                let reply = request.reply(&vcpu.registers());
+                return write(vcpu, page, snapshot.exit_code(), kind, reply);
+            }
+            fulfilment => fulfilment,
+        },
+        Request::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
+            (Fulfilment::Done, _) => {
+                let reply = access.reply(&vcpu.registers());
+                return write(vcpu, page, snapshot.exit_code(), kind, reply);
+            }
+            (Fulfilment::Userspace, Direction::Out) => {
+                return conclude(vcpu, page, snapshot.duplicate(), kind, Flow::Answered);
+            }
+            (fulfilment, _) => fulfilment,
+        },
+        request => {
             let flow = carry_out(vcpu, &page, request);
-            conclude(vcpu, page, snapshot, kind, flow)
+            return conclude(vcpu, page, snapshot.duplicate(), kind, flow);
         }
-        Err(reason) => refuse(vcpu, page, snapshot.duplicate(), reason),
-    }
+    };
+    conclude(
+        vcpu,
+        page,
+        snapshot.duplicate(),
+        kind,
+        Flow::not_done(fulfilment),
+    )
 }
 
 /// Decides whether this is a request at all, in the order of KVM's C handler, and decodes it.
@@ -198,18 +237,18 @@ fn refuse<V: Vcpu>(
     )
 }
 
-/// Hands a request to its family.
+/// Hands a request to its family, other than those that [`answer`] deals with at once.
 #[inline(always)]
 fn carry_out<V: Vcpu>(vcpu: &mut V, page: &V::Page, request: Request) -> Flow<V::Buffer> {
     match request {
-        Request::Instruction(instruction) => instruction.carry_out(vcpu),
-        Request::PortIo(access) => access.carry_out(vcpu),
         Request::StringIo(transfer) => transfer.carry_out(vcpu, page),
         Request::Mmio(access) => access.carry_out(vcpu, page),
         Request::TimeStamp(read) => read.carry_out(vcpu),
         Request::Ap(event) => event.carry_out(vcpu),
         Request::System(event) => event.carry_out(vcpu),
-        Request::Nothing(_) => Flow::Reply(Reply::no_action(0)),
+        Request::Instruction(_) | Request::PortIo(_) | Request::Nothing(_) => {
+            Flow::Reply(Reply::no_action(0))
+        }
     }
 }
 
@@ -223,19 +262,17 @@ fn conclude<V: Vcpu>(
     flow: Flow<V::Buffer>,
 ) -> Outcome {
     match flow {
-        Flow::Reply(reply) => {
-            vcpu.count(kind, reply.action());
-            reply.write(&page);
-            if !page.intact() {
-                return unreachable_page(vcpu);
-            }
-            vcpu.trace_exit(snapshot.exit_code(), &reply);
-            vcpu.close(page);
-            Outcome::Resume
+        Flow::Reply(reply) => write(vcpu, page, snapshot.exit_code(), kind, reply),
+        Flow::Failed(fulfilment) => fail(vcpu, page, snapshot.exit_code(), kind, fulfilment),
+        Flow::Answered => {
+            // A page that is lost meanwhile does not keep the data from the device.
+            let reply = Reply::no_action(0);
+            write(vcpu, page, snapshot.exit_code(), kind, reply);
+            Outcome::Userspace
         }
         Flow::Park(scratch) => {
             vcpu.count(kind, Reply::no_action(0).action());
-            if vcpu.park(page, snapshot, scratch) {
+            if vcpu.park(page, snapshot.duplicate(), scratch) {
                 Outcome::Userspace
             } else {
                 unreachable_page(vcpu)
@@ -243,7 +280,7 @@ fn conclude<V: Vcpu>(
         }
         Flow::Hold => {
             vcpu.count(kind, Reply::no_action(0).action());
-            ap::hold_by_page(vcpu, page, snapshot)
+            ap::hold_by_page(vcpu, page, snapshot.duplicate())
         }
         Flow::Leave(outcome) => {
             vcpu.count(kind, Reply::no_action(0).action());
@@ -251,6 +288,42 @@ fn conclude<V: Vcpu>(
             outcome
         }
     }
+}
+
+/// Tells the guest that KVM did not do what was asked.
+#[cold]
+#[inline(never)]
+fn fail<V: Vcpu>(
+    vcpu: &mut V,
+    page: V::Page,
+    exit_code: ExitCode,
+    kind: Kind,
+    fulfilment: Fulfilment,
+) -> Outcome {
+    let reply = match fulfilment {
+        Fulfilment::Exception(event) => Reply::exception(event),
+        _ => Reply::error(ErrorReason::INVALID_INPUT),
+    };
+    write(vcpu, page, exit_code, kind, reply)
+}
+
+/// Writes a reply, and resumes the guest.
+#[inline(always)]
+fn write<V: Vcpu>(
+    vcpu: &mut V,
+    page: V::Page,
+    exit_code: ExitCode,
+    kind: Kind,
+    reply: Reply,
+) -> Outcome {
+    vcpu.count(kind, reply.action());
+    reply.write(&page);
+    if !page.intact() {
+        return unreachable_page(vcpu);
+    }
+    vcpu.trace_exit(exit_code, &reply);
+    vcpu.close(page);
+    Outcome::Resume
 }
 
 /// Resumes a guest whose page cannot be reached.

@@ -26,6 +26,16 @@ impl ScratchArea {
     /// Longest external scratch area that KVM takes, in bytes. C: `GHCB_SCRATCH_AREA_LIMIT`.
     pub const EXTERNAL_LIMIT: u64 = 16 * PAGE_SIZE as u64;
 
+    /// Length in bytes.
+    #[inline]
+    #[allow(clippy::len_without_is_empty, reason = "an area is never empty")]
+    pub const fn len(&self) -> u64 {
+        match self {
+            Self::Shared(range) => range.len() as u64,
+            Self::External { len, .. } => *len,
+        }
+    }
+
     /// Finds the `len` bytes at SW_SCRATCH (`scratch`) for a guest whose page is at `ghcb_gpa`.
     ///
     /// An area that begins in the page must lie within the shared buffer altogether. One that begins

@@ -2,12 +2,9 @@
 
 //! Host memory that stands in for a scratch area.
 
-use super::bindings::kvm_vcpu;
-use core::{
-    ffi::c_void,
-    ptr::{self, NonNull},
-    slice,
-};
+use super::{bindings::kvm_vcpu, page};
+use crate::{ghcb_abi::page::PAGE_SIZE, vmgexit::vcpu::Purpose};
+use core::{ffi::c_void, ptr::NonNull, slice};
 use kernel::{
     alloc::flags::{__GFP_ZERO, GFP_KERNEL_ACCOUNT},
     prelude::*,
@@ -17,8 +14,8 @@ use kernel::{
 pub(crate) enum Buffer {
     /// Memory of its own.
     Allocated(KVVec<u8>),
-    /// At most eight bytes, in a place that the vCPU has for the data of small accesses. C:
-    /// `kvm_vcpu.mmio_fragments[0].val`, unused by SEV-ES guests.
+    /// A place that the vCPU has anyway. C: `kvm_vcpu.mmio_fragments[0].val`, which SEV-ES guests do not
+    /// use, and `kvm_vcpu.arch.pio_data`, to which KVM takes what string I/O sends.
     ///
     /// # Invariants
     ///
@@ -32,26 +29,39 @@ pub(crate) enum Buffer {
 }
 
 impl Buffer {
-    /// `len` zero bytes for an exit of `vcpu`.
+    /// `len` bytes for an exit of `vcpu`; zero, unless they are to be sent.
     ///
     /// # Safety
     ///
     /// `vcpu` is one that this task runs, and has no other buffer.
     #[inline(always)]
-    pub(super) unsafe fn zeroed(vcpu: *mut kvm_vcpu, len: usize) -> Result<Self> {
-        if len > size_of::<u64>() {
-            return Ok(Self::Allocated(allocate(len)?));
+    pub(super) unsafe fn new(vcpu: *mut kvm_vcpu, len: usize, purpose: Purpose) -> Result<Self> {
+        if len <= size_of::<u64>() {
+            // SAFETY: By the caller, the field is this task's alone.
+            return unsafe {
+                let value = &raw mut (*vcpu).mmio_fragments[0].val;
+                *value = 0;
+                // INVARIANT: The field has eight bytes.
+                Ok(Self::InVcpu {
+                    data: NonNull::new_unchecked(value.cast()),
+                    len,
+                })
+            };
         }
-        // SAFETY: By the caller, the field is this task's alone.
-        unsafe {
-            let value = &raw mut (*vcpu).mmio_fragments[0].val;
-            *value = 0;
-            // INVARIANT: The field has eight bytes.
-            Ok(Self::InVcpu {
-                data: NonNull::new_unchecked(value.cast()),
-                len,
-            })
+        if purpose == Purpose::Send && len <= PAGE_SIZE {
+            // SAFETY: By the caller, the field is this task's alone.
+            let page = unsafe { (*vcpu).arch.pio_data };
+            if let Some(data) = NonNull::new(page.cast()) {
+                // INVARIANT: It is a page.
+                return Ok(Self::InVcpu { data, len });
+            }
         }
+        Self::allocated(len)
+    }
+
+    /// `len` zero bytes of its own.
+    pub(super) fn allocated(len: usize) -> Result<Self> {
+        Ok(Self::Allocated(allocate(len)?))
     }
 
     /// The bytes.
@@ -81,8 +91,7 @@ impl Buffer {
     }
 
     /// Gives the bytes away, with their number, in memory that [`free`](Self::free) or C's `kvfree()`
-    /// frees: a parked exit may be completed by C, and on another vCPU. The one that began it may be gone
-    /// by then, when userspace has moved the guest to another VM.
+    /// frees: a parked exit may be completed by C.
     ///
     /// # Safety
     ///
@@ -90,28 +99,40 @@ impl Buffer {
     pub(super) unsafe fn into_raw(self, vcpu: *mut kvm_vcpu) -> Result<(*mut c_void, usize)> {
         let memory = match self {
             Self::Allocated(memory) => memory,
-            Self::InVcpu { data, len } => {
+            Self::InVcpu { len, .. } => {
                 let mut memory = allocate(len)?;
-                // SAFETY: Both are `len` bytes, by the invariant of `Self`. By the caller, the fields are
-                // this task's alone. An offset up to `len` is within the new memory or at its end.
-                unsafe {
-                    ptr::copy_nonoverlapping(data.as_ptr(), memory.as_mut_ptr(), len);
-                    // KVM has noted where it goes on.
-                    for place in [
-                        &raw mut (*vcpu).mmio_fragments[0].data,
-                        &raw mut (*vcpu).arch.sev_pio_data,
-                    ] {
-                        let offset = (*place).addr().wrapping_sub(data.as_ptr().addr());
-                        if offset <= len {
-                            *place = memory.as_mut_ptr().add(offset).cast();
-                        }
-                    }
-                }
+                // SAFETY: The memory holds `len` bytes, and stays where it is.
+                unsafe { self.move_to(vcpu, memory.as_mut_ptr()) };
                 memory
             }
         };
         let (memory, len, _) = memory.into_raw_parts();
         Ok((memory.cast(), len))
+    }
+
+    /// Moves the bytes to `place`, where KVM goes on with them.
+    ///
+    /// # Safety
+    ///
+    /// `vcpu` is the one that the buffer was made for. `place` is as large as the buffer, and stays valid
+    /// until the exit is complete. It may be guest memory.
+    pub(super) unsafe fn move_to(mut self, vcpu: *mut kvm_vcpu, place: *mut u8) {
+        let old = self.as_mut_ptr().addr();
+        let len = self.bytes().len();
+        // SAFETY: By the caller; the pointers are KVM's notes of where it goes on, and this task's alone. An
+        // offset up to `len` is within the new place or at its end.
+        unsafe {
+            page::copy(self.bytes().as_ptr(), place, len);
+            for note in [
+                &raw mut (*vcpu).mmio_fragments[0].data,
+                &raw mut (*vcpu).arch.sev_pio_data,
+            ] {
+                let offset = (*note).addr().wrapping_sub(old);
+                if offset <= len {
+                    *note = place.add(offset).cast();
+                }
+            }
+        }
     }
 
     /// Frees memory that was given away, or that C has allocated by `kvzalloc()`.
@@ -126,6 +147,7 @@ impl Buffer {
 }
 
 /// `len` zero bytes. `KVVec::from_elem()` would bring checks along that can panic.
+#[inline(never)]
 fn allocate(len: usize) -> Result<KVVec<u8>> {
     let memory = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
     let (memory, _, capacity) = memory.into_raw_parts();

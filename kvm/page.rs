@@ -8,7 +8,6 @@ use crate::{
     vmgexit::vcpu::GuestPage,
 };
 use core::{arch::asm, cell::Cell, ptr::NonNull};
-use kernel::uaccess::{UserPtr, UserSlice};
 
 /// `EX_TYPE_UACCESS` of `arch/x86/include/asm/extable_fixup_types.h`.
 const EX_TYPE_UACCESS: u32 = 3;
@@ -154,30 +153,38 @@ impl UserPage {
     #[inline(never)]
     fn read_slice(&self, from: BufferRange, to: &mut [u8]) {
         let len = from.len().min(to.len());
-        let read = to
-            .get_mut(..len)
-            .map(|to| self.slice(from, len).reader().read_slice(to));
-        if !matches!(read, Some(Ok(()))) {
-            self.intact.set(false);
-        }
+        let source = self.hva.wrapping_add(from.offset());
+        // SAFETY: The source is user memory by the invariants of `Self` and `BufferRange`; the destination
+        // holds as many bytes.
+        unsafe { self.copy(source, to.as_mut_ptr() as usize, len) };
     }
 
     /// Copies bytes into the shared buffer, as many as the shorter of the two holds.
     #[inline(never)]
     fn write_slice(&self, to: BufferRange, from: &[u8]) {
         let len = to.len().min(from.len());
-        let written = from
-            .get(..len)
-            .map(|from| self.slice(to, len).writer().write_slice(from));
-        if !matches!(written, Some(Ok(()))) {
-            self.intact.set(false);
-        }
+        let destination = self.hva.wrapping_add(to.offset());
+        // SAFETY: As for `read_slice()`, the other way round.
+        unsafe { self.copy(from.as_ptr() as usize, destination, len) };
     }
 
-    /// The first `len` bytes of the shared buffer at `range`.
-    fn slice(&self, range: BufferRange, len: usize) -> UserSlice {
-        let start = UserPtr::from_addr(self.hva.wrapping_add(range.offset()));
-        UserSlice::new(start, len)
+    /// Copies `len` bytes, of which one side is user memory, in quad words and then in bytes.
+    ///
+    /// # Safety
+    ///
+    /// The other side is `len` bytes of memory that nobody else uses.
+    unsafe fn copy(&self, from: usize, to: usize, len: usize) {
+        // SAFETY: By the caller; the kernel runs with the direction flag clear.
+        let done = unsafe {
+            window!(
+                ["rep movsq", "mov ecx, {rest:e}", "rep movsb"],
+                rest = in(reg) len % 8,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                inout("rcx") len / 8 => _,
+            )
+        };
+        self.checked(done, []);
     }
 }
 
@@ -395,7 +402,7 @@ impl SharedPage for MappedPage {
 /// # Safety
 ///
 /// Both sides are mapped, and do not overlap.
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: By the caller; the kernel runs with the direction flag clear.
     unsafe {
         asm!(

@@ -6,7 +6,6 @@
 use super::{
     kind::Kind,
     vcpu::{Fulfilment, Registers, Vcpu},
-    Flow,
 };
 use crate::ghcb_abi::{
     exit_code::ExitCode,
@@ -115,22 +114,21 @@ impl InstructionRequest {
         }
     }
 
-    /// Emulates, and returns the registers that the instruction changes.
+    /// Lets KVM emulate it.
     #[inline(always)]
-    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
-        let fulfilment = match (vcpu.emulate(&self.0), self.0.instruction) {
+    pub(super) fn emulate<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
+        match (vcpu.emulate(&self.0), self.0.instruction) {
             // An MSR access that KVM will not do is one that faults.
             (Fulfilment::Refused, Instruction::ReadMsr | Instruction::WriteMsr) => {
                 Fulfilment::Exception(EventInjection::GP_WITHOUT_ERROR_CODE)
             }
             (fulfilment, _) => fulfilment,
-        };
-        Flow::after(fulfilment, self.reply(&vcpu.registers()))
+        }
     }
 
-    /// The reply to an instruction that was carried out.
+    /// The registers that the instruction changes, after it was carried out.
     #[inline(always)]
-    fn reply(&self, after: &Registers) -> Reply {
+    pub(super) fn reply(&self, after: &Registers) -> Reply {
         let reply = Reply::no_action(0);
         match self.0.instruction {
             Instruction::Cpuid => reply

@@ -73,7 +73,8 @@ impl MmioAccess {
     /// Does it on a copy of the scratch area.
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
-        port_io::transfer(vcpu, page, self.area, self.direction, |vcpu, data| {
+        let purpose = self.direction.purpose(self.area, MAX_LENGTH);
+        port_io::transfer(vcpu, page, self.area, purpose, |vcpu, data| {
             vcpu.mmio(&self, data)
         })
     }

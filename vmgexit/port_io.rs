@@ -5,11 +5,12 @@
 use super::{
     kind::Kind,
     request::Request,
-    vcpu::{Fulfilment, GuestPage, Scratch, Vcpu},
+    vcpu::{Fulfilment, GuestPage, Purpose, Registers, Scratch, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
     ioio::{IoInfo, IoSize},
+    page::PAGE_SIZE,
     reply::{ErrorReason, Reply},
     scratch::ScratchArea,
     snapshot::Snapshot,
@@ -30,6 +31,16 @@ impl Direction {
     #[inline]
     pub const fn is_in(self) -> bool {
         matches!(self, Self::In)
+    }
+
+    /// What a copy of `area` is for, when KVM takes `most` bytes at once.
+    #[inline(always)]
+    pub(super) const fn purpose(self, area: ScratchArea, most: u64) -> Purpose {
+        match self {
+            Self::In => Purpose::Receive,
+            Self::Out if area.len() <= most => Purpose::Send,
+            Self::Out => Purpose::SendInPieces,
+        }
     }
 }
 
@@ -111,24 +122,31 @@ pub(super) fn decode(
 }
 
 impl PortAccess {
-    /// Does it, and returns RAX after IN.
+    /// Does it.
     #[inline(always)]
-    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
-        let fulfilment = vcpu.port_io(&self);
-        let reply = Reply::no_action(0);
-        let done = match self.direction {
-            Direction::In => reply.with_rax(vcpu.registers().rax),
-            Direction::Out => reply,
-        };
-        Flow::after(fulfilment, done)
+    pub(super) fn carry_out<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
+        vcpu.port_io(self)
+    }
+
+    /// RAX after IN.
+    #[inline(always)]
+    pub(super) fn reply(&self, after: &Registers) -> Reply {
+        match self.direction {
+            Direction::In => Reply::no_action(0).with_rax(after.rax),
+            Direction::Out => Reply::no_action(0),
+        }
     }
 }
 
 impl StringTransfer {
+    /// Most bytes that KVM takes at once, in C the size of `kvm_vcpu_arch.pio_data`.
+    const MOST_AT_ONCE: u64 = PAGE_SIZE as u64;
+
     /// Does it on a copy of the scratch area.
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
-        transfer(vcpu, page, self.area, self.direction, |vcpu, data| {
+        let purpose = self.direction.purpose(self.area, Self::MOST_AT_ONCE);
+        transfer(vcpu, page, self.area, purpose, |vcpu, data| {
             vcpu.string_io(&self, data)
         })
     }
@@ -140,11 +158,11 @@ pub(super) fn transfer<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
     area: ScratchArea,
-    direction: Direction,
+    purpose: Purpose,
     access: impl FnOnce(&mut V, &mut V::Buffer) -> Fulfilment,
 ) -> Flow<V::Buffer> {
-    let write_back = direction.is_in();
-    let mut buffer = match vcpu.fetch(page, area, !write_back) {
+    let write_back = purpose == Purpose::Receive;
+    let mut buffer = match vcpu.fetch(page, area, purpose) {
         // What could not be read must not reach the device as zeros.
         Ok(_) if !page.intact() => {
             return Flow::Reply(Reply::error(ErrorReason::INVALID_SCRATCH_AREA))
@@ -152,17 +170,18 @@ pub(super) fn transfer<V: Vcpu>(
         Ok(buffer) => buffer,
         Err(reason) => return Flow::Reply(Reply::error(reason)),
     };
-    match access(vcpu, &mut buffer) {
-        Fulfilment::Userspace => Flow::Park(Some(Scratch {
+    match (access(vcpu, &mut buffer), purpose) {
+        (Fulfilment::Userspace, Purpose::Send) => Flow::Answered,
+        (Fulfilment::Userspace, _) => Flow::Park(Some(Scratch {
             area,
             buffer,
             write_back,
         })),
-        fulfilment => {
+        (fulfilment, _) => {
             if write_back && fulfilment == Fulfilment::Done {
                 vcpu.put_back(page, area, &buffer);
             }
-            Flow::after(fulfilment, Reply::no_action(0))
+            Flow::after(fulfilment)
         }
     }
 }

@@ -64,6 +64,17 @@ pub struct Scratch<B> {
     pub write_back: bool,
 }
 
+/// What a copy of a scratch area is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The guest's data go to a device, which has them when KVM returns.
+    Send,
+    /// The guest's data go to a device piece by piece, also after KVM has returned.
+    SendInPieces,
+    /// A device's data go to the guest.
+    Receive,
+}
+
 /// How a vCPU came to wait for a SIPI. C: `AP_RESET_HOLD_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldType {
@@ -150,7 +161,7 @@ pub trait Vcpu {
     /// Lets KVM access memory-mapped I/O on a copy of the scratch area.
     fn mmio(&mut self, access: &MmioAccess, data: &mut Self::Buffer) -> Fulfilment;
 
-    /// Makes a copy of a scratch area, with what the guest put into it if `filled`, else zero.
+    /// Makes a copy of a scratch area: of what the guest put into it, or zero for what it will receive.
     ///
     /// # Errors
     ///
@@ -159,7 +170,7 @@ pub trait Vcpu {
         &mut self,
         page: &Self::Page,
         area: ScratchArea,
-        filled: bool,
+        purpose: Purpose,
     ) -> Result<Self::Buffer, ErrorReason>;
 
     /// Copies a buffer to the scratch area that it stands for.

@@ -22,7 +22,7 @@ use ghcb_rs::{
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, Fulfilment, HoldType, Parked, Registers, Scratch, Vcpu},
+        vcpu::{Complaint, Fulfilment, HoldType, Parked, Purpose, Registers, Scratch, Vcpu},
         Outcome,
     },
 };
@@ -327,8 +327,9 @@ impl Vcpu for Host {
         &mut self,
         page: &View,
         area: ScratchArea,
-        filled: bool,
+        purpose: Purpose,
     ) -> Result<Vec<u8>, ErrorReason> {
+        let filled = purpose != Purpose::Receive;
         self.log.push(Call::Fetch(area));
         if !self.can_allocate {
             return Err(ErrorReason::INVALID_SCRATCH_AREA);
