@@ -21,7 +21,9 @@ use ghcb_rs::{
 };
 
 use crate::{
-    replies::{assert_parked, assert_reply, done, exception, filled, refused, Expected},
+    replies::{
+        assert_parked, assert_reply, assert_sent, done, exception, filled, refused, Expected,
+    },
     support::{Call, Host, GPA},
 };
 
@@ -386,8 +388,11 @@ fn what_kvm_does_not_do_leaves_the_buffer_alone() {
 }
 
 #[test]
-fn userspace_does_it() {
+fn userspace_receives_for_the_guest() {
     for transfer in ALL {
+        if !transfer.direction().is_in() {
+            continue;
+        }
         let bytes = 4 * transfer.unit();
         for (version, scratch) in [(Version::V2, GPA + 0x80c), (Version::V1, MEMORY + 0x123)] {
             let mut host = transfer.host(version, scratch, 4);
@@ -402,19 +407,48 @@ fn userspace_does_it() {
             copy.fill(0x99);
             host.complete();
 
-            let is_in = transfer.direction().is_in();
-            let in_page = is_in && version == Version::V2;
-            let expected = if in_page {
+            let expected = if version == Version::V2 {
                 filled(0x80c, &vec![0x99; bytes])
             } else {
                 done(0, &[])
             };
             expected.assert_in(&before, &host.page.bytes());
-            if let (true, Some((_, memory))) = (is_in, &mut memory) {
+            if let (Version::V1, Some((_, memory))) = (version, &mut memory) {
                 memory[0x123..0x123 + bytes].fill(0x99);
             }
             assert!(host.memory == memory);
             assert!(!host.holds_anything());
         }
+    }
+}
+
+#[test]
+fn userspace_sends_what_kvm_took_at_once() {
+    for transfer in ALL {
+        if transfer.direction().is_in() {
+            continue;
+        }
+        let at_once = match transfer {
+            Write => 8,
+            _ => 4096,
+        };
+        for (version, scratch) in [(Version::V2, GPA + 0x80c), (Version::V1, MEMORY + 0x123)] {
+            let mut host = transfer.host(version, scratch, 4);
+            host.answer = Fulfilment::Userspace;
+            assert_sent(&mut host, transfer.kind());
+            let (before, memory) = (host.page.bytes(), host.memory.clone());
+            host.complete();
+            assert_eq!(before, host.page.bytes());
+            assert!(host.memory == memory);
+        }
+
+        // More than that goes out piece by piece, and the copy stays until it has.
+        let elements = (at_once / transfer.unit() + 1) as u64;
+        let mut host = transfer.host(Version::V1, MEMORY + 0x123, elements);
+        host.answer = Fulfilment::Userspace;
+        assert_parked(&mut host, transfer.kind(), Outcome::Userspace);
+        assert!(!host.sev_es.write_back);
+        host.complete();
+        assert!(!host.holds_anything());
     }
 }

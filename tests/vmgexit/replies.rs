@@ -131,3 +131,12 @@ pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: Outcome) {
     assert!(host.sev_es.ghcb);
     assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);
 }
+
+/// Handles a request that is answered although userspace has yet to carry it out.
+pub(crate) fn assert_sent(host: &mut Host, kind: Kind) {
+    let before = host.page.bytes();
+    assert_eq!(host.vmgexit(), Outcome::Userspace);
+    done(0, &[]).assert_in(&before, &host.page.bytes());
+    assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);
+    assert!(!host.sev_es.ghcb && !host.holds_anything());
+}
