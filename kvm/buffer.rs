@@ -5,10 +5,7 @@
 use super::{bindings::kvm_vcpu, page};
 use crate::{ghcb_abi::page::PAGE_SIZE, vmgexit::vcpu::Purpose};
 use core::{ffi::c_void, ptr::NonNull, slice};
-use kernel::{
-    alloc::flags::{__GFP_ZERO, GFP_KERNEL_ACCOUNT},
-    prelude::*,
-};
+use kernel::{alloc::flags, prelude::*};
 
 /// A copy of a scratch area.
 pub(crate) enum Buffer {
@@ -149,7 +146,7 @@ impl Buffer {
 /// `len` zero bytes. `KVVec::from_elem()` would bring checks along that can panic.
 #[inline(never)]
 fn allocate(len: usize) -> Result<KVVec<u8>> {
-    let memory = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+    let memory = KVVec::with_capacity(len, flags::GFP_KERNEL_ACCOUNT | flags::__GFP_ZERO)?;
     let (memory, _, capacity) = memory.into_raw_parts();
     // SAFETY: What was just taken apart, with so many bytes that the allocator has zeroed.
     Ok(unsafe { KVVec::from_raw_parts(memory, len, capacity) })
