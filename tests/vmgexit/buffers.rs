@@ -442,6 +442,12 @@ fn userspace_sends_what_kvm_took_at_once() {
             assert!(host.memory == memory);
         }
 
+        // As much as that, too.
+        let elements = (at_once / transfer.unit()) as u64;
+        let mut host = transfer.host(Version::V1, MEMORY + 0x123, elements);
+        host.answer = Fulfilment::Userspace;
+        assert_sent(&mut host, transfer.kind());
+
         // More than that goes out piece by piece, and the copy stays until it has.
         let elements = (at_once / transfer.unit() + 1) as u64;
         let mut host = transfer.host(Version::V1, MEMORY + 0x123, elements);

@@ -3,7 +3,12 @@
 //! Exits that another handler has begun, and exits that another one completes.
 
 use ghcb_rs::{
-    ghcb_abi::{exit_code::ExitCode, page::BufferRange, page::Field::*, scratch::ScratchArea},
+    ghcb_abi::{
+        exit_code::ExitCode,
+        page::{BufferRange, Field::*},
+        scratch::ScratchArea,
+        version::Version,
+    },
     vmgexit::{
         vcpu::{Fulfilment, HoldType},
         Outcome,
@@ -118,23 +123,29 @@ fn a_hold_that_c_has_begun() {
 fn c_finds_what_it_would_have_left() {
     // The request in the VMCB, the page mapped, both infos marked and "no action" in them; a copy of the
     // scratch area that is to be freed, and written back if the guest receives.
-    for (code, info1, write_back) in [
-        (ExitCode::MMIO_READ, 0xfee0_0000, true),
-        (ExitCode::IOIO, 0x80_0015, true),
+    for (code, info1, len, write_back) in [
+        (ExitCode::MMIO_READ, 0xfee0_0000, 8, true),
+        // More than KVM sends at once.
+        (ExitCode::MMIO_WRITE, 0xfee0_0000, 16, false),
+        (ExitCode::IOIO, 0x80_0015, 8, true),
     ] {
-        let mut host = Host::new().request(code, info1, 8, &[(SwScratch, GPA + 0x840)]);
-        host.answer = Fulfilment::Userspace;
+        let scratch = [(SwScratch, GPA + 0x840)];
+        let mut host = Host::new().request(code, info1, len, &scratch);
+        (host.version, host.answer) = (Version::V1, Fulfilment::Userspace);
         let before = host.page.bytes();
         assert_eq!(host.vmgexit(), Outcome::Userspace);
         done(0, &[]).assert_in(&before, &host.page.bytes());
         assert!(host.sev_es.ghcb);
         assert_eq!((host.sev_es.exit_code, host.sev_es.info1), (code.0, info1));
         let (area, copy) = host.sev_es.scratch.as_ref().unwrap();
-        assert_eq!(
-            *area,
-            ScratchArea::Shared(BufferRange::new(0x840, 8).unwrap())
-        );
-        assert_eq!(*copy, [0; 8]);
+        let range = BufferRange::new(0x840, len as usize).unwrap();
+        assert_eq!(*area, ScratchArea::Shared(range));
+        let expected = if write_back {
+            vec![0; 8]
+        } else {
+            before[0x840..0x850].to_vec()
+        };
+        assert_eq!(*copy, expected);
         assert_eq!(host.sev_es.write_back, write_back);
         // Nothing looks at the page as userspace has it any more.
         assert!(!host.page.is_viewed());
