@@ -6,7 +6,7 @@
 //! may change between the replaced and the original functions wherever neither is on its stack. An exit
 //! that is complete leaves nothing. A parked exit leaves the page mapped in `sev_es.ghcb`, "no action"
 //! written into it, the request in the VMCB's exit fields, and the scratch area in `sev_es.ghcb_sa`, which
-//! points into the mapped page or to a copy of what lies elsewhere.
+//! points into the mapped page, or to a copy of what is sent or lies elsewhere.
 
 mod abi_proof;
 pub(crate) mod bindings;
@@ -557,18 +557,20 @@ impl Vcpu for KvmVcpu {
                 write_back,
             }) = scratch
             {
-                // As in C, KVM goes on in the page itself, or in memory that whoever completes the exit
-                // writes back and frees. Nothing of this vCPU remains in use: userspace may move the guest
-                // to the vCPU of another VM meanwhile.
+                (*sev_es).sw_scratch = match area {
+                    ScratchArea::Shared(range) => gpa | range.offset() as u64,
+                    ScratchArea::External { gpa, .. } => gpa,
+                };
+                // As in C, KVM receives in the page itself, or in memory that whoever completes the exit
+                // writes back and frees. What it sends has been read, and is not read again. Nothing of this
+                // vCPU remains in use: userspace may move the guest to the vCPU of another VM meanwhile.
                 let parked = match area {
-                    ScratchArea::Shared(range) => {
+                    ScratchArea::Shared(range) if write_back => {
                         let place = (*map).hva.cast::<u8>().add(range.offset());
-                        (*sev_es).sw_scratch = gpa | range.offset() as u64;
                         buffer.move_to(self.vcpu(), place);
                         Ok((place.cast(), range.len(), false))
                     }
-                    ScratchArea::External { gpa, .. } => {
-                        (*sev_es).sw_scratch = gpa;
+                    _ => {
                         let memory = buffer.into_raw(self.vcpu());
                         memory.map(|(memory, len)| (memory, len, true))
                     }
