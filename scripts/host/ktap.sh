@@ -33,11 +33,7 @@ test_that() {
 	else
 		timeout "$limit" "$@" >"$log/$name" 2>&1 || status=$?
 	fi
-	if [ "$status" -eq 0 ] && ! kernel_is_well >>"$log/$name"; then
-		status=kernel
-		# Told once.
-		dmesg -C
-	fi
+	kernel_is_well >>"$log/$name" || status=kernel
 	{
 		echo "===== $number $name: $status"
 		cat "$log/$name"
@@ -62,6 +58,10 @@ test_that() {
 	esac
 	[ "$subtests" -eq 0 ] || subtests=", $subtests subtests"
 	echo "# $name: $((SECONDS - began)) s${subtests#0}"
+	if [ "$status" = kernel ]; then
+		echo "Bail out! The host's kernel is not well any more."
+		exit 1
+	fi
 }
 
 # refused ERRNO WORD [PARAMETER...]: insmod of the module fails with that error and says a sentence that has WORD.
