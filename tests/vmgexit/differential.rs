@@ -6,7 +6,7 @@
 mod c_model;
 mod deliberate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ghcb_rs::vmgexit::{
     instruction::Instruction,
@@ -201,4 +201,20 @@ fn every_value_of_the_msr() {
             }
         }
     }
+}
+
+#[test]
+fn the_readme_names_them_all_and_no_others() {
+    let (_, table) = include_str!("../../README.md")
+        .split_once("## How the answers differ")
+        .unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let documented: BTreeSet<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let mut known: BTreeSet<_> = DIFFERENCES.iter().map(|one| one.name).collect();
+    // The model has no page where nobody is answered.
+    known.insert("no-reply-at-the-end");
+    assert_eq!(documented, known);
 }

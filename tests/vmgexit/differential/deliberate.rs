@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is meant to differ from the C handler, by name.
+//! What is meant to differ from the C handler, by the names that README gives it.
 
 use ghcb_rs::vmgexit::vcpu::Registers;
 
@@ -43,7 +43,7 @@ pub(crate) const DIFFERENCES: [Difference; 16] = [
     difference("string-too-long", string_too_long),
     difference("scratch-unreadable", scratch_unreadable),
     difference("no-memory", no_memory),
-    difference("no-memory-shared", no_memory_shared),
+    difference("no-memory", no_memory_shared),
     difference("unused-operands", unused_operands),
     difference("returned-registers", returned_registers),
 ];
