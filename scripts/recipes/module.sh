@@ -11,6 +11,7 @@ mkdir source
 module_sources /checkout | (cd /checkout && cpio -pdm --quiet /cache/module/source)
 /cache/kernel/make M=/cache/module/source modules
 /cache/kernel/build/tools/objtool/objtool klp post-link source/ghcb_rs.ko
+bash /checkout/scripts/panic-check source/ghcb_rs.ko
 mv source/ghcb_rs.ko .
 rm -r source
 
