@@ -94,6 +94,11 @@ impl KvmVcpu {
         features & u64::from(bindings::GHCB_RS_SNP_ACTIVE) != 0
     }
 
+    /// The vCPU, for C.
+    pub(crate) fn as_ptr(&self) -> *mut vcpu_svm {
+        self.svm.as_ptr()
+    }
+
     /// Whether an exit waits for its completion.
     #[inline]
     pub(crate) fn has_parked_exit(&self) -> bool {

@@ -51,7 +51,7 @@ pub(super) fn calls_in_flight() -> u64 {
 ///
 /// As for the original: called by KVM for the vCPU of an SEV-ES guest that executed VMGEXIT.
 pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int {
-    CALLS.increment(BEGUN);
+    CALLS.increment_at::<BEGUN>();
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, and KVM calls with what `KvmVcpu` wants.
     let mut this = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
     let result = match is_answered_here(&this) {
@@ -62,7 +62,7 @@ pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int
             unsafe { imports::c_sev_handle_vmgexit(vcpu) }
         }
     };
-    CALLS.increment(OVER);
+    CALLS.increment_at::<OVER>();
     result
 }
 
@@ -75,16 +75,23 @@ pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int
 /// As for the original: called by KVM before the vCPU of an SEV-ES guest runs.
 pub(super) unsafe extern "C" fn sev_es_unmap_ghcb(svm: *mut vcpu_svm) {
     // SAFETY: KVM calls with what `KvmVcpu` wants.
-    unsafe {
-        let mut vcpu = KvmVcpu::new(NonNull::new_unchecked(svm));
-        if !vcpu.has_parked_exit() {
-            // Before most entries there is nothing to do, whoever handled the last exit.
-            vcpu.end_hold();
-        } else if is_answered_here(&vcpu).is_ok() {
-            vmgexit::complete(&mut vcpu);
-        } else {
-            imports::c_sev_es_unmap_ghcb(svm);
-        }
+    let mut vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(svm)) };
+    if vcpu.has_parked_exit() {
+        complete(vcpu);
+    } else {
+        // Before most entries there is nothing else to do, whoever handled the last exit.
+        vcpu.end_hold();
+    }
+}
+
+/// Ends a parked exit, whoever began it.
+#[inline(never)]
+fn complete(mut vcpu: KvmVcpu) {
+    if is_answered_here(&vcpu).is_ok() {
+        vmgexit::complete(&mut vcpu);
+    } else {
+        // SAFETY: The argument is that of the original.
+        unsafe { imports::c_sev_es_unmap_ghcb(vcpu.as_ptr()) };
     }
 }
 

@@ -51,6 +51,21 @@ impl<const N: usize> Counters<N> {
         }
     }
 
+    /// The same for an index that the compiler knows.
+    #[inline]
+    pub(crate) fn increment_at<const INDEX: usize>(&self) {
+        const { assert!(INDEX < N) };
+        // SAFETY: As for `increment()`.
+        unsafe {
+            asm!(
+                "inc qword ptr gs:[{base} + {offset}]",
+                base = in(reg) self.0.get(),
+                offset = const INDEX * size_of::<u64>(),
+                options(nostack),
+            );
+        }
+    }
+
     /// Sum of a counter over all CPUs. May miss what is counted meanwhile. C: `per_cpu_ptr()`.
     pub(crate) fn sum(&self, index: usize) -> u64 {
         if index >= N {
