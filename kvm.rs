@@ -227,27 +227,23 @@ impl KvmVcpu {
     /// `svm_complete_emulated_msr()` reports a fault by writing into `sev_es.ghcb`. That is a save area
     /// on this stack for as long as the call lasts; if userspace is to decide, [`Vcpu::park`] puts the
     /// guest's page there.
-    #[inline(never)]
+    #[inline(always)]
     fn emulate_msr(&mut self) -> Fulfilment {
         let mut area = MaybeUninit::<bindings::ghcb_save_area>::uninit();
         let save = area.as_mut_ptr();
-        // SAFETY: `save` is valid for writes. These are the fields that C reads and writes: the bitmap is
-        // changed bit by bit. `sev_es.ghcb` is this task's alone and goes back to null before the save
-        // area dies. The arguments are the vCPU and an intercept whose handler exists.
-        let (result, info1, info2) = unsafe {
-            (*save).sw_exit_info_1 = 0;
-            (*save).sw_exit_info_2 = 0;
-            (&raw mut (*save).valid_bitmap).write_bytes(0, 1);
+        // SAFETY: `save` is valid for writes. C writes the infos and sets bits of the bitmap, which nobody
+        // reads. `sev_es.ghcb` is this task's alone and goes back to null before the save area dies. The
+        // arguments are the vCPU and an intercept whose handler exists.
+        let (result, info1) = unsafe {
+            (*save).sw_exit_info_1 = Action::NO_ACTION.0.into();
             (*self.svm()).sev_es.ghcb = save.cast();
             let result = imports::svm_invoke_exit_handler(self.vcpu(), ExitCode::MSR.0);
             (*self.svm()).sev_es.ghcb = ptr::null_mut();
-            (
-                result,
-                (&raw const (*save).sw_exit_info_1).read_volatile(),
-                (&raw const (*save).sw_exit_info_2).read_volatile(),
-            )
+            (result, (&raw const (*save).sw_exit_info_1).read_volatile())
         };
         if result > 0 && info1 == u64::from(Action::ISSUE_EXCEPTION.0) {
+            // SAFETY: C has written both infos.
+            let info2 = unsafe { (&raw const (*save).sw_exit_info_2).read_volatile() };
             return Fulfilment::Exception(EventInjection(info2));
         }
         self.fulfilment(result)
@@ -372,6 +368,7 @@ impl Vcpu for KvmVcpu {
         self.fulfilment(result)
     }
 
+    #[inline(always)]
     fn string_io(&mut self, transfer: &StringTransfer, data: &mut Buffer) -> Fulfilment {
         // SAFETY: By the invariant. The buffer holds `count` elements of `size` bytes, and outlives the
         // exit: `park()` keeps it when userspace does the rest. C: `sev_es_string_io()`.

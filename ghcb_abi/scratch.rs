@@ -53,7 +53,7 @@ impl ScratchArea {
     /// assert!(ScratchArea::locate(Version::V2, 0x1000, 0x1fe9, 8).is_err());
     /// assert!(ScratchArea::locate(Version::V2, 0x1000, 0x5000, 8).is_err());
     /// ```
-    #[inline]
+    #[inline(always)]
     pub const fn locate(
         version: Version,
         ghcb_gpa: u64,
