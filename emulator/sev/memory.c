@@ -204,7 +204,8 @@ static void want(CPUState *self, uint64_t paddr, int form)
     bool locked;
     CPUState *cs;
 
-    if (!p) {
+    /* Once a CPU has seen a page, it is stopped before the page changes over */
+    if (!p || (p->form == form && (p->seen & bit))) {
         return;
     }
     qemu_mutex_lock(&lock);
