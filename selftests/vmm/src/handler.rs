@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Who answers VMGEXITs: kvm_amd's C function, or the livepatch over it.
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
 use clap::ValueEnum;
+use std::ffi::CString;
 use std::fmt;
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const PATCH: &str = "/sys/kernel/livepatch/ghcb_rs";
+const NAME: &str = "ghcb_rs";
+const SYSFS: &str = "/sys/module/ghcb_rs";
+const PAUSE: Duration = Duration::from_millis(5);
 /// Longest that a change-over may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,12 +52,12 @@ pub fn current() -> Handler {
     }
 }
 
-/// Whether the module is loaded.
+/// Whether the livepatch is there.
 pub fn present() -> bool {
     Path::new(PATCH).exists()
 }
 
-/// Make `choice` answer. None if it can't, because the module is not loaded.
+/// Make `choice` answer. None if it can't, because there is no module to insert.
 pub fn select(choice: Choice) -> Result<Option<Handler>> {
     let wanted = match choice {
         Choice::Current => return Ok(Some(current())),
@@ -60,7 +65,7 @@ pub fn select(choice: Choice) -> Result<Option<Handler>> {
         Choice::Rust => Handler::Rust,
     };
     if current() != wanted {
-        if !present() {
+        if wanted == Handler::Rust && module().is_none() {
             return Ok(None);
         }
         switch(wanted)?;
@@ -68,22 +73,95 @@ pub fn select(choice: Choice) -> Result<Option<Handler>> {
     Ok(Some(wanted))
 }
 
+/// The module's file: `GHCB_MODULE`, or beside the program or its folder.
+pub fn module() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("GHCB_MODULE") {
+        return Some(path.into());
+    }
+    let program = std::env::current_exe().ok()?;
+    program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("ghcb_rs.ko"))
+        .find(|path| path.exists())
+}
+
 /// Change over and wait until every task has; returns how long it took.
+///
+/// A disabled livepatch is gone for good: to have it back, the module goes out and in.
 pub fn switch(to: Handler) -> Result<Duration> {
     let begin = Instant::now();
-    let value = match to {
-        Handler::C => "0",
-        Handler::Rust => "1",
-    };
-    fs::write(Path::new(PATCH).join("enabled"), value)
-        .with_context(|| format!("write {value} to {PATCH}/enabled"))?;
-    while fs::read_to_string(Path::new(PATCH).join("transition"))
-        .is_ok_and(|value| value.trim() == "1")
-    {
-        if begin.elapsed() > PATIENCE {
-            bail!("the change to {to} did not end within {PATIENCE:?}");
+    if current() == to {
+        return Ok(begin.elapsed());
+    }
+    match to {
+        Handler::C => disable()?,
+        Handler::Rust => {
+            let module = module().context("no module to insert: GHCB_MODULE names none")?;
+            remove()?;
+            insert(&module)?;
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(begin.elapsed())
+}
+
+/// Disable the livepatch, and wait until no task is in it.
+pub fn disable() -> Result<()> {
+    let begin = Instant::now();
+    let patch = Path::new(PATCH);
+    fs::write(patch.join("enabled"), "0").with_context(|| format!("write 0 to {PATCH}/enabled"))?;
+    // Some kernels keep a disabled patch in sysfs.
+    while fs::read_to_string(patch.join("transition")).is_ok_and(|value| value.trim() == "1") {
+        ensure!(
+            begin.elapsed() < PATIENCE,
+            "the livepatch is not off after {PATIENCE:?}"
+        );
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Insert the module, and wait until it answers.
+pub fn insert(module: &Path) -> Result<()> {
+    let file = File::open(module).with_context(|| format!("open {}", module.display()))?;
+    let none = CString::default();
+    // SAFETY: Plain system call; the kernel reads the file and the empty string.
+    let status =
+        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), none.as_ptr(), 0) };
+    let error = std::io::Error::last_os_error();
+    ensure!(status == 0, "insert {}: {error}", module.display());
+    let begin = Instant::now();
+    let transition = Path::new(PATCH).join("transition");
+    while fs::read_to_string(&transition).is_ok_and(|value| value.trim() == "1") {
+        ensure!(begin.elapsed() < PATIENCE, "inserted, but not active");
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Take the module out, disabled before if it still is enabled.
+pub fn remove() -> Result<()> {
+    if current() == Handler::Rust {
+        disable()?;
+    }
+    let begin = Instant::now();
+    while Path::new(SYSFS).exists() {
+        if let Err(error) = try_remove() {
+            // The patch lets go of the module a moment after its change is complete.
+            ensure!(begin.elapsed() < PATIENCE, "remove {NAME}: {error}");
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(())
+}
+
+/// Ask the kernel once to take the module out.
+pub fn try_remove() -> Result<()> {
+    let name = CString::new(NAME)?;
+    // SAFETY: Plain system call; the kernel reads the string.
+    let status = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
+    let error = std::io::Error::last_os_error();
+    ensure!(status == 0, "{error}");
+    Ok(())
 }

@@ -103,6 +103,8 @@ impl Balance {
     pub fn now() -> Result<Self> {
         // Freed by callbacks and workers of the kernel.
         std::thread::sleep(std::time::Duration::from_millis(500));
+        // Each CPU keeps a part of the counters for itself until it is asked for them.
+        fs::write("/proc/sys/vm/stat_refresh", "1").context("/proc/sys/vm/stat_refresh")?;
         let vmstat = fs::read_to_string("/proc/vmstat").context("/proc/vmstat")?;
         let meminfo = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
         let value = |text: &str, name: &str| {

@@ -115,7 +115,7 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
     let before = handler::current();
     let handler = match handler::select(options.handler) {
         Ok(Some(handler)) => handler,
-        Ok(None) => return skip("ghcb_rs is not loaded"),
+        Ok(None) => return skip("ghcb_rs is not loaded, and GHCB_MODULE names no file of it"),
         Err(error) => return bail_out(&error),
     };
     println!("# handler: {handler}");
@@ -136,7 +136,7 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
         );
         Ok(())
     });
-    if before != handler && handler::present() {
+    if before != handler::current() {
         if let Err(error) = handler::switch(before) {
             println!("# back to {before}: {error:#}");
         }

@@ -36,8 +36,8 @@ const SHOW: usize = 12;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        if !handler::present() {
-            report.skip("C beside Rust", "ghcb_rs is not loaded");
+        if handler::module().is_none() {
+            report.skip("C beside Rust", "GHCB_MODULE names no module");
             return Ok(());
         }
         pin(0);

@@ -5,14 +5,11 @@ use anyhow::{ensure, Context, Result};
 use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use mailbox::Role;
-use std::ffi::CString;
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode as Status;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vmm::catalog;
 use vmm::check::Check;
 use vmm::handler::{self, Handler};
@@ -28,29 +25,18 @@ struct Arguments {
     /// Times to go round
     #[arg(long, default_value_t = 5)]
     count: u64,
-    /// The module, to be taken out and put in again as well
-    #[arg(long, env = "GHCB_MODULE")]
-    module: Option<PathBuf>,
 }
-
-const NAME: &str = "ghcb_rs";
-const SYSFS: &str = "/sys/module/ghcb_rs";
-/// Longest that the change of one patch state may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        if !handler::present() {
-            report.skip("life cycle", "ghcb_rs is not loaded");
+        let Some(module) = handler::module() else {
+            report.skip("life cycle", "GHCB_MODULE names no module");
             return Ok(());
-        }
+        };
         let before = Balance::now()?;
         changes(report, arguments.count);
-        match &arguments.module {
-            Some(module) => reloads(report, arguments.count, module),
-            None => report.skip("module out and in", "no module named: --module"),
-        }
+        refusals(report, &module);
         let imbalance = before.problems(&Balance::now()?);
         report.problems("pins are balanced, and memory is back", &imbalance);
         Ok(())
@@ -205,78 +191,19 @@ fn distribution(name: &str, times: &mut [Duration]) {
     );
 }
 
-fn insert(module: &Path) -> Result<()> {
-    let file = File::open(module).with_context(|| format!("open {}", module.display()))?;
-    let none = CString::default();
-    // SAFETY: Plain system call; the kernel reads the file and the empty string.
-    let status =
-        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), none.as_ptr(), 0) };
-    ensure!(
-        status == 0,
-        "finit_module: {}",
-        std::io::Error::last_os_error()
-    );
-    let begin = Instant::now();
-    while handler::current() != Handler::Rust {
-        ensure!(begin.elapsed() < PATIENCE, "inserted, but not active");
-        thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-fn remove() -> Result<()> {
-    if handler::present() {
-        handler::switch(Handler::C)?;
-    }
-    let name = CString::new(NAME)?;
-    let begin = Instant::now();
-    loop {
-        // SAFETY: Plain system call; the kernel reads the string.
-        let status =
-            unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
-        if status == 0 {
-            break;
-        }
-        let error = std::io::Error::last_os_error();
-        // The patch lets go of the module a moment after its change is complete.
-        ensure!(begin.elapsed() < PATIENCE, "delete_module: {error}");
-        thread::sleep(Duration::from_millis(5));
-    }
-    ensure!(!Path::new(SYSFS).exists(), "removed, but still in sysfs");
-    Ok(())
-}
-
-fn reloads(report: &mut Report, count: u64, module: &Path) {
-    let turn = || -> Result<()> {
-        for _ in 0..count {
-            remove()?;
-            insert(module)?;
-        }
-        Ok(())
-    };
-    report.test("module out and in without guests", || {
-        turn()?;
-        Ok(Vec::new())
-    });
-    report.test("module out and in under a running guest", || {
-        under_load(|_| {
-            turn()?;
-            Ok(Vec::new())
-        })
-    });
+fn refusals(report: &mut Report, module: &Path) {
     report.test(
         "the module can't be removed while its patch is enabled",
         || {
-            let name = CString::new(NAME)?;
-            // SAFETY: As above.
-            let status =
-                unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
-            ensure!(status != 0, "it was removed");
+            handler::switch(Handler::Rust)?;
+            ensure!(handler::try_remove().is_err(), "it was removed");
+            ensure!(handler::current() == Handler::Rust, "it no longer answers");
             Ok(Vec::new())
         },
     );
     report.test("the module can't be inserted twice", || {
-        ensure!(insert(module).is_err(), "it was inserted");
+        ensure!(handler::insert(module).is_err(), "it was inserted");
+        ensure!(handler::current() == Handler::Rust, "it no longer answers");
         Ok(Vec::new())
     });
 }
