@@ -32,13 +32,15 @@ pub enum Difference {
     SnpEventFirst,
     /// C takes XCR0 and XSS from each request that marks them valid; Rust from those that use them.
     UnusedOperands,
+    /// C replies when userspace runs a vCPU that ended its guest; Rust leaves the page as it is.
+    NoReplyAtTheEnd,
     /// C keeps the unused bits of a CPUID request in its response; Rust clears them.
     MsrCpuidBits,
 }
 
 impl Difference {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ReplyFields,
         Self::SnpMsrRequests,
         Self::SnpFeatures,
@@ -52,6 +54,7 @@ impl Difference {
         Self::WrmsrPassthrough,
         Self::SnpEventFirst,
         Self::UnusedOperands,
+        Self::NoReplyAtTheEnd,
         Self::MsrCpuidBits,
     ];
 
@@ -71,6 +74,7 @@ impl Difference {
             Self::WrmsrPassthrough => "wrmsr-passthrough",
             Self::SnpEventFirst => "snp-event-first",
             Self::UnusedOperands => "unused-operands",
+            Self::NoReplyAtTheEnd => "no-reply-at-the-end",
             Self::MsrCpuidBits => "msr-reserved-bits",
         }
     }
