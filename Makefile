@@ -11,6 +11,7 @@
 ## make fuzz         the fuzz targets, a minute each, under AddressSanitizer
 ## make emulator-test each behaviour of the emulated hardware that is relied on, without ghcb_rs
 ## make bench        what a VMGEXIT costs by C and by Rust, in instructions
+## make changeover   the module goes out and in each second while two SEV-ES guests boot
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -35,7 +36,7 @@ all:
 	@scripts/setup root kernel module
 endif
 
-demo test vm bench emulator-test:
+demo test vm changeover bench emulator-test:
 	@scripts/$@
 
 check coverage fuzz:
@@ -58,4 +59,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test vm bench emulator-test check coverage fuzz update clean distclean help
+.PHONY: all demo test vm changeover bench emulator-test check coverage fuzz update clean distclean help
