@@ -10,6 +10,11 @@
 ## make coverage     how much of the pure code its tests reach
 ## make fuzz         the fuzz targets, a minute each, under AddressSanitizer
 ## make emulator-test each behaviour of the emulated hardware that is relied on, without ghcb_rs
+## make emulator-soak whole encrypted guests on it, 30 hosts with three at once and 30 with one; about an hour
+## make soak         hostile guests: a million VMGEXITs from a seed (COUNT=, SECONDS_MAX=, SEED=)
+## make lifecycle    the module in and out, patched and unpatched, a thousand times (COUNT=)
+## make mutants      deliberate faults of the handler: which test catches which
+## make kselftests   the kernel's KVM selftests: the same results with the module as without
 ## make bench        what a VMGEXIT costs by C and by Rust, in instructions
 ## make changeover   the module goes out and in each second while two SEV-ES guests boot
 ## make vm           a shell on the emulated host
@@ -36,8 +41,11 @@ all:
 	@scripts/setup root kernel module
 endif
 
-demo test vm changeover bench emulator-test:
+demo test vm changeover bench soak lifecycle mutants kselftests emulator-test:
 	@scripts/$@
+
+emulator-soak:
+	@emulator/soak
 
 check coverage fuzz:
 	@scripts/in-root scripts/$@
@@ -59,4 +67,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test vm changeover bench emulator-test check coverage fuzz update clean distclean help
+.PHONY: all demo test vm changeover bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help

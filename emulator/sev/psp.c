@@ -138,6 +138,7 @@ static void psp_set_opaque(Object *obj, bool value, Error **errp)
 
 static void psp_instance_init(Object *obj)
 {
+    AMD_PSP(obj)->opaque = true;
     object_property_add_bool(obj, "opaque", psp_get_opaque, psp_set_opaque);
 }
 
