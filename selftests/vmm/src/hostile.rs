@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A seeded source of VMGEXITs: right ones, nearly right ones, and noise.
 
+pub mod backing;
+pub mod permit;
+pub mod random;
+pub mod table;
+
 use crate::catalog::{self, Right};
 use crate::page::PageImage;
 use crate::request::Request;
@@ -8,42 +13,9 @@ use crate::steps::{Attempt, StepVm};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::IoInfo;
 use ghcb_rs::ghcb_abi::page::{Field, PAGE_SIZE};
+use ghcb_rs::ghcb_abi::scratch::ScratchArea;
 use mailbox::map;
-
-/// xorshift64*: small, and the same everywhere.
-#[derive(Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// Begin at `seed`.
-    pub fn new(seed: u64) -> Self {
-        // Zero is the generator's fixed point.
-        Self(seed ^ 0x9e37_79b9_7f4a_7c15 | 1)
-    }
-
-    /// Any number.
-    pub fn word(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A number below `bound`, which is not zero.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        (self.word() >> 32) % bound
-    }
-
-    /// True once in `n` times.
-    pub fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    /// One of `list`, which is not empty.
-    pub fn choose<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.below(list.len() as u64) as usize]
-    }
-}
+use random::Random;
 
 /// Numbers at which handlers err.
 const EDGES: [u64; 22] = [
@@ -151,7 +123,7 @@ impl Hostile {
                 }
             };
         }
-        Attempt::page(&tame(request))
+        Attempt::page(&self.tame(request))
     }
 
     fn other_scratch(&mut self, request: Request) -> Request {
@@ -188,7 +160,7 @@ impl Hostile {
             }
         }
         let request = self.other_scratch(request);
-        Attempt::page(&tame(request))
+        Attempt::page(&self.tame(request))
     }
 
     /// A page of random words, sometimes with the marks of a request.
@@ -238,43 +210,88 @@ impl Hostile {
         ];
         Attempt::msr(*self.random.choose(&list) & !0xfff)
     }
+
+    /// Keep the guest from asking KVM to overwrite the guest's own memory: MSRs and hypercalls come from lists.
+    fn tame(&mut self, request: Request) -> Request {
+        match request.code() {
+            ExitCode::MSR => match request.field(Field::Rcx) {
+                Some(number) => {
+                    let known = MSRS[(number % MSRS.len() as u64) as usize];
+                    request.with(Field::Rcx, known)
+                }
+                None => request,
+            },
+            ExitCode::VMMCALL => match request.field(Field::Rax) {
+                Some(number) => request.with(Field::Rax, number % 0x100),
+                None => request,
+            },
+            ExitCode::IOIO => {
+                // The doorbell's port is not for others.
+                let info = IoInfo(request.info1());
+                if info.port() == mailbox::doorbell::PORT {
+                    request.with(Field::SwExitInfo1, info.0 ^ (1 << 20))
+                } else {
+                    request
+                }
+            }
+            ExitCode::MMIO_READ | ExitCode::MMIO_WRITE => {
+                // Each eight bytes are an exit to userspace: a long access costs as much as thousands of others.
+                let length = request.field(Field::SwExitInfo2).unwrap_or(0);
+                if (SHORT..=ScratchArea::EXTERNAL_LIMIT).contains(&length)
+                    && !self.random.once_in(32)
+                {
+                    request.with(Field::SwExitInfo2, length % SHORT)
+                } else {
+                    request
+                }
+            }
+            _ => request,
+        }
+    }
 }
 
-/// `gpa`, unless the guest's own tables, stacks or mailboxes lie there: data that come in would destroy them.
+/// Most MMIO accesses are shorter.
+const SHORT: u64 = 64;
+
+/// `gpa`, unless an area that begins there can reach what the guest itself needs: tables, stacks, mailboxes, steps.
+/// Data that come in would destroy it, as the guest asked for.
 fn spare(gpa: u64) -> u64 {
-    if (map::TABLES..map::SCRATCH).contains(&gpa) {
+    let end = gpa.saturating_add(ScratchArea::EXTERNAL_LIMIT);
+    let reaches = |own: std::ops::Range<u64>| gpa < own.end && end > own.start;
+    if reaches(map::PRIVATE..map::SCRATCH) || reaches(map::CHECKS..map::PAGES) {
         map::SCRATCH + (gpa & 0xfff)
     } else {
         gpa
     }
 }
 
-/// Keep the guest from asking KVM to overwrite the guest's own memory, which would end the run early: MSRs and
-/// hypercalls come from lists.
-fn tame(request: Request) -> Request {
-    match request.code() {
-        ExitCode::MSR => {
-            let number = request.field(Field::Rcx).unwrap_or(0);
-            let known = MSRS[(number % MSRS.len() as u64) as usize];
-            if request.field(Field::Rcx).is_some() {
-                request.with(Field::Rcx, known)
-            } else {
-                request
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_attempts() {
+        let list = |seed| {
+            let mut hostile = Hostile::new(seed);
+            let list: Vec<_> = (0..200)
+                .map(|_| format!("{:x?}", hostile.attempt()))
+                .collect();
+            list
+        };
+        assert_eq!(list(7), list(7));
+        assert_ne!(list(7), list(8));
+    }
+
+    #[test]
+    fn no_area_reaches_what_the_guest_needs() {
+        let needed = |at: u64| at < map::SCRATCH || (map::CHECKS..map::PAGES).contains(&at);
+        for gpa in EDGES.into_iter().chain((0..map::PAGES).step_by(0x7f1)) {
+            let start = spare(gpa);
+            for at in [0, 1, 0xfff, 0x1000, ScratchArea::EXTERNAL_LIMIT - 1] {
+                assert!(!needed(start.saturating_add(at)), "{gpa:#x} to {start:#x}");
             }
         }
-        ExitCode::VMMCALL => match request.field(Field::Rax) {
-            Some(number) => request.with(Field::Rax, number % 0x100),
-            None => request,
-        },
-        ExitCode::IOIO => {
-            // The doorbell's port is not for others.
-            let info = IoInfo(request.info1());
-            if info.port() == mailbox::doorbell::PORT {
-                request.with(Field::SwExitInfo1, info.0 ^ (1 << 20))
-            } else {
-                request
-            }
-        }
-        _ => request,
+        assert_eq!(spare(map::NOWHERE), map::NOWHERE);
+        assert_eq!(spare(map::page(3)), map::page(3));
     }
 }

@@ -9,6 +9,7 @@ use crate::watchdog::Watchdog;
 use anyhow::{bail, ensure, Result};
 use ghcb_rs::ghcb_abi::page::Field;
 use mailbox::{doorbell, map, step, Mailbox, Role, Step, PAGE, TAKEN};
+use std::fmt;
 use std::mem::offset_of;
 use std::time::Duration;
 use vm_memory::GuestMemoryMmap;
@@ -28,6 +29,27 @@ pub struct Attempt {
     scratch_inside: bool,
     /// Address of a page that the guest copies over the GHCB first.
     template: u64,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.flags & step::RING3 != 0 {
+            f.write_str("in ring 3: ")?;
+        }
+        let Some(page) = &self.page else {
+            return write!(f, "GHCB MSR {:#x}", self.msr);
+        };
+        let [code, scratch, rax, rcx] =
+            [Field::SwExitCode, Field::SwScratch, Field::Rax, Field::Rcx]
+                .map(|field| page.word(field.offset()));
+        let from = if self.scratch_inside { "page + " } else { "" };
+        let reply = Reply::of(page);
+        write!(
+            f,
+            "exit code {code:#x}, infos {:#x} {:#x}, scratch {from}{scratch:#x}, RAX {rax:#x}, RCX {rcx:#x}, {:?}",
+            reply.info1, reply.info2, reply.valid
+        )
+    }
 }
 
 impl Attempt {
@@ -64,6 +86,11 @@ impl Attempt {
     /// The value for the GHCB MSR, if the attempt has no page of its own.
     pub fn msr_value(&self) -> Option<u64> {
         self.page.is_none().then_some(self.msr)
+    }
+
+    /// The contents of the attempt's own page, if it has one.
+    pub fn own_page(&self) -> Option<&PageImage> {
+        self.page.as_ref()
     }
 
     /// A request at `gpa`, which the guest copies there from `template` itself.

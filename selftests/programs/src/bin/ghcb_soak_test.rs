@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Hostile guests: seeded VMGEXITs of every kind, while another vCPU changes the pages; then a look at the host.
 
-use anyhow::Result;
+use anyhow::{bail, Context, Result};
 use clap::Parser;
-use mailbox::{map, Flip, Mailbox, Role, PAGE};
+use ghcb_rs::ghcb_abi::exit_code::ExitCode as Event;
+use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
+use ghcb_rs::ghcb_abi::reply::ErrorReason;
+use mailbox::{map, Mailbox, Role, PAGE};
 use std::mem::offset_of;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
+use vm_memory::GuestMemoryMmap;
+use vmm::catalog::PORT;
 use vmm::checks;
 use vmm::crew::{pin, Hand};
 use vmm::exit::Exit;
 use vmm::handler::Handler;
 use vmm::host::{self, Balance, KernelLog};
-use vmm::hostile::{Hostile, Random};
+use vmm::hostile::{backing, permit, Hostile};
 use vmm::ktap::{self, Options, Report};
-use vmm::steps::{take_table, Attempt, Outcome, StepVm};
-use vmm::vm::{set_word, Config};
+use vmm::request::Request;
+use vmm::steps::{take_table, Attempt, StepVm};
+use vmm::vm::{set_word, word, Config, Vcpu};
 
 #[derive(Parser)]
 struct Arguments {
@@ -36,14 +42,24 @@ struct Arguments {
 /// VMGEXITs of one table, and tables of one VM.
 const TABLE: u64 = 256;
 const TABLES: u64 = 8;
+/// VMs of which one asks to have its own page tables overwritten.
+const DESTROYED: u64 = 4;
 /// Lines that the kernel may log in a second: KVM's own limits allow a burst of ten for each message.
 const LINES: f32 = 60.0;
+/// VMGEXITs between two lines on how far it is.
+const PROGRESS: u64 = 50_000;
 
 #[derive(Default)]
 struct Tally {
     vmgexits: u64,
     machines: u64,
-    ended: u64,
+    /// VMs whose GHCBs were in huge pages.
+    huge: u64,
+    /// VMs that had themselves destroyed, and did not go on.
+    destroyed: u64,
+    terminations: u64,
+    /// Times that the other vCPU changed all of its words.
+    changes: u64,
     lines: usize,
     problems: Vec<String>,
 }
@@ -64,103 +80,134 @@ fn main() -> ExitCode {
         let mut hostile = Hostile::new(seed);
         let mut warnings = Vec::new();
         while tally.vmgexits < arguments.count && begin.elapsed() < limit {
-            machine(&mut hostile, arguments.count, &mut tally)?;
+            let so_far = tally.vmgexits;
+            machine(report.handler(), &mut hostile, arguments.count, &mut tally)
+                .with_context(|| format!("VM {} of seed {seed}", tally.machines))?;
             let lines = log.lines()?;
             tally.lines += lines.len();
             warnings.extend(host::faults(&lines).into_iter().cloned());
+            if so_far / PROGRESS != tally.vmgexits / PROGRESS {
+                let seconds = begin.elapsed().as_secs();
+                println!("# {} VMGEXITs in {seconds} seconds", tally.vmgexits);
+            }
         }
         let seconds = begin.elapsed().as_secs_f32();
         conclude(report, seed, seconds, &before, &tally, &warnings)
     })
 }
 
-/// One VM: some tables, perhaps under fire of a second vCPU.
-fn machine(hostile: &mut Hostile, count: u64, tally: &mut Tally) -> Result<()> {
+/// One VM: some tables under fire of a second vCPU, and perhaps an end that it asks for.
+fn machine(handler: Handler, hostile: &mut Hostile, count: u64, tally: &mut Tally) -> Result<()> {
+    let ghcb_version = if hostile.random().once_in(3) { 1 } else { 2 };
     let config = Config {
-        ghcb_version: if hostile.random().once_in(3) { 1 } else { 2 },
+        ghcb_version,
         ..Config::default()
     };
     let mut vm = StepVm::with(config, &[Role::Flip])?;
     tally.machines += 1;
     let (vcpus, memory) = vm.vm().split();
     let [boss, other] = vcpus else {
-        anyhow::bail!("not two vCPUs");
+        bail!("not two vCPUs");
     };
-    fire(memory, hostile.random());
-    thread::scope(|scope| {
+    if backing::known() && tally.machines % 2 == 0 {
+        backing::collapse(memory)?;
+        tally.huge += u64::from(backing::huge(memory)? > 0);
+    } else {
+        backing::split(memory)?;
+    }
+    let mail = |offset: usize| map::MAILBOXES + PAGE + offset as u64;
+    let result = thread::scope(|scope| {
         let hand = Hand::start(scope, other)?;
-        let mut tables = || -> Result<()> {
-            for _ in 0..TABLES {
-                let left = count.saturating_sub(tally.vmgexits).min(TABLE);
-                if left == 0 {
-                    break;
-                }
-                let table: Vec<Attempt> = (0..left).map(|_| hostile.attempt()).collect();
-                let (outcomes, dead) = take_table(boss, memory, &table)?;
-                tally.vmgexits += outcomes.len() as u64;
-                for (attempt, outcome) in table.iter().zip(&outcomes) {
-                    if let Some(problem) = judge(outcome) {
-                        tally.problems.push(format!("{problem}: {attempt:x?}"));
-                    }
-                }
-                if let Some(why) = dead {
-                    tally.ended += 1;
-                    tally.problems.push(format!("the guest died: {why}"));
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let result = tables();
-        let stop = map::MAILBOXES + PAGE + offset_of!(Mailbox, stop) as u64;
-        set_word(memory, stop, 1);
+        let result = tables(handler, hostile, boss, memory, count, tally);
+        set_word(memory, mail(offset_of!(Mailbox, stop)), 1);
         hand.stop();
         result
-    })
+    });
+    tally.changes += word(memory, mail(offset_of!(Mailbox, progress)));
+    if result? && hostile.random().once_in(DESTROYED) {
+        destroy(ghcb_version, boss, memory, tally)?;
+    }
+    Ok(())
 }
 
-/// Have the second vCPU change words of pages that come into use.
-fn fire(memory: &vm_memory::GuestMemoryMmap, random: &mut Random) {
-    const OFFSETS: [u64; 8] = [0x390, 0x398, 0x3a0, 0x3a8, 0x3f0, 0x3f8, 0x1f8, 0x800];
-    let base = map::MAILBOXES + PAGE + offset_of!(Mailbox, flips) as u64;
-    for index in 0..8 {
-        let at = base + index * size_of::<Flip>() as u64;
-        // MSR numbers (RCX) stay out of it: see `hostile`.
-        let address = map::page(random.below(TABLE)) + random.choose(&OFFSETS);
-        set_word(memory, at + offset_of!(Flip, address) as u64, address);
-        set_word(memory, at + offset_of!(Flip, width) as u64, 8);
-        let value = match random.below(3) {
-            0 => u64::MAX,
-            1 => random.below(0x100),
-            _ => random.word(),
-        };
-        set_word(memory, at + offset_of!(Flip, even) as u64, value);
-        set_word(memory, at + offset_of!(Flip, odd) as u64, random.word());
+/// Some tables; true if the guest lives.
+fn tables(
+    handler: Handler,
+    hostile: &mut Hostile,
+    boss: &mut Vcpu,
+    memory: &GuestMemoryMmap,
+    count: u64,
+    tally: &mut Tally,
+) -> Result<bool> {
+    for _ in 0..TABLES {
+        let left = count.saturating_sub(tally.vmgexits).min(TABLE);
+        if left == 0 {
+            break;
+        }
+        let table = hostile.table(left as usize);
+        table.aim(memory, 1);
+        let (outcomes, dead) = take_table(boss, memory, &table.attempts)?;
+        tally.vmgexits += outcomes.len() as u64;
+        for (index, (attempt, outcome)) in table.attempts.iter().zip(&outcomes).enumerate() {
+            tally.terminations += u64::from(outcome.exits.iter().any(Exit::is_termination));
+            if let Some(problem) = permit::problem(handler, attempt, outcome) {
+                tally.problems.push(format!(
+                    "VM {}, step {index}: {problem}: {attempt}",
+                    tally.machines
+                ));
+            }
+        }
+        if let Some(why) = dead {
+            tally.problems.push(format!("the guest died: {why}"));
+            return Ok(false);
+        }
     }
+    Ok(true)
 }
 
-/// What no VMGEXIT may bring.
-fn judge(outcome: &Outcome) -> Option<String> {
-    if !outcome.went_on {
-        return Some("the guest does not go on".into());
-    }
-    if let Some((vector, _)) = outcome
-        .exception
-        .filter(|(vector, _)| ![6, 13].contains(vector))
-    {
-        return Some(format!("exception {vector}"));
-    }
-    let legal = |exit: &Exit| match exit {
-        Exit::Io { .. } | Exit::Mmio { .. } | Exit::ApResetHold => true,
-        Exit::Errno(errno) => [libc::EINVAL, libc::EFAULT].contains(errno),
-        Exit::InternalError { suberror } => *suberror == 4,
-        exit => exit.is_termination(),
+/// The guest asks for data over its own page tables: it gets them in version 1, and an error in version 2.
+fn destroy(
+    ghcb_version: u16,
+    boss: &mut Vcpu,
+    memory: &GuestMemoryMmap,
+    tally: &mut Tally,
+) -> Result<()> {
+    const COUNT: u64 = 1024;
+    let info =
+        IoInfo::new(PORT, IoSize::Dword, true).string(true, AddressSize::BITS_64, Segment::ES);
+    let own_end = Request::new(Event::IOIO, info.0, COUNT)
+        .version(ghcb_version)
+        .scratch_outside(map::TABLES);
+    let table = [Attempt::page(&own_end), Attempt::page(&idle())];
+    let (outcomes, dead) = take_table(boss, memory, &table)?;
+    tally.vmgexits += outcomes.len() as u64;
+    let Some(first) = outcomes.first() else {
+        bail!("no outcome");
     };
-    outcome
-        .exits
-        .iter()
-        .find(|exit| !legal(exit))
-        .map(|exit| format!("{exit:?}"))
+    if ghcb_version > 1 {
+        let refused = (2, u64::from(ErrorReason::INVALID_SCRATCH_AREA.0));
+        let reply = first.reply();
+        if (reply.info1, reply.info2) != refused || dead.is_some() || outcomes.len() != table.len()
+        {
+            tally.problems.push(format!(
+                "scratch area over page tables in version {ghcb_version}: {dead:?}, {outcomes:x?}"
+            ));
+        }
+        return Ok(());
+    }
+    // Translations that the CPU still has may carry the guest on.
+    tally.destroyed += u64::from(dead.is_some());
+    let received = matches!(first.exits.first(), Some(Exit::Io { out: false, .. }));
+    if !received {
+        tally
+            .problems
+            .push(format!("INS over page tables brought {:x?}", first.exits));
+    }
+    Ok(())
+}
+
+fn idle() -> Request {
+    Request::new(Event::INVD, 0, 0)
 }
 
 fn conclude(
@@ -173,7 +220,7 @@ fn conclude(
 ) -> Result<()> {
     let problems: Vec<String> = tally.problems.iter().take(8).cloned().collect();
     report.problems(
-        "each VMGEXIT brings what it may, and each guest lives",
+        "each VMGEXIT brings what it may, and each guest lives until it asks for its end",
         &problems,
     );
     report.problems(
@@ -181,9 +228,11 @@ fn conclude(
         warnings,
     );
     let allowed = 100.0 + LINES * seconds;
+    let mut flooded = false;
     if report.handler() == Handler::Rust {
         let flood = (tally.lines as f32 > allowed)
             .then(|| format!("{} lines in {seconds:.0} seconds", tally.lines));
+        flooded = flood.is_some();
         report.problems("no flood of messages", &Vec::from_iter(flood));
     } else {
         // KVM's C function logs some requests without a limit.
@@ -192,18 +241,40 @@ fn conclude(
     let imbalance = before.problems(&Balance::now()?);
     report.problems("pins are balanced, and memory is back", &imbalance);
     let run = checks::run(Role::Events, Config::default())?;
-    let failed: Vec<String> = run
+    let mut failed: Vec<String> = run
         .checks
         .iter()
         .filter(|check| !check.pass)
         .map(|check| check.name.clone())
         .collect();
+    if run.checks.is_empty() {
+        failed.push("the guest made no check".into());
+    }
     report.problems("the host serves another VM", &failed);
-    let pass =
-        problems.is_empty() && warnings.is_empty() && imbalance.is_empty() && failed.is_empty();
+    // The words that change, and GHCBs in huge pages, must have been there for the rest to mean anything.
+    let mut idle = Vec::new();
+    if tally.changes == 0 {
+        idle.push("no page was changed under the handler".to_owned());
+    }
+    if backing::known() && tally.machines > 1 && tally.huge == 0 {
+        idle.push("no GHCB was in a huge page".to_owned());
+    }
+    report.problems(
+        "pages change under the handler, and are of each size",
+        &idle,
+    );
+    let pass = problems.is_empty()
+        && warnings.is_empty()
+        && imbalance.is_empty()
+        && failed.is_empty()
+        && idle.is_empty()
+        && !flooded;
     println!(
-        "# {} VMs, {} lines in the kernel's log, {:.0} VMGEXITs a second",
-        tally.machines,
+        "# {} VMs ({} with huge pages, {} destroyed on request), {} terminations, {} changes of pages",
+        tally.machines, tally.huge, tally.destroyed, tally.terminations, tally.changes
+    );
+    println!(
+        "# {} lines in the kernel's log, {:.0} VMGEXITs a second",
         tally.lines,
         tally.vmgexits as f32 / seconds
     );
