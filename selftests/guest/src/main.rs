@@ -14,6 +14,7 @@ mod ghcb;
 mod hold;
 mod instructions;
 mod mem;
+mod replies;
 mod steps;
 mod trap;
 mod vc;
@@ -37,6 +38,7 @@ unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
         Some(Role::Instructions) => instructions::run(&vcpu),
         Some(Role::Flip) => flip::run(&vcpu),
         Some(Role::Hold) => hold::run(&vcpu),
+        Some(Role::Replies) => replies::run(&vcpu),
         None => vcpu.terminate(cpu::reason::NO_ROLE),
     }
 }

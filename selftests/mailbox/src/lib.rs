@@ -64,6 +64,12 @@ pub mod map {
     pub const MMIO_GVA: u64 = 0x4000_0000;
     /// A slot of one page, where a test asks for it.
     pub const EXTRA: u64 = 0xe000_0000;
+    /// Room for slots of a test's own, two large pages each: a GHCB, and two views of what may lie behind it.
+    pub const MOVING: u64 = 16 << 20;
+    /// Size of each room.
+    pub const MOVING_SIZE: u64 = 4 << 20;
+    /// The views.
+    pub const VIEWS: [u64; 2] = [MOVING + MOVING_SIZE, MOVING + 2 * MOVING_SIZE];
     /// Far beyond any memory, yet a legal physical address.
     pub const NOWHERE: u64 = 0x1_0000_0000;
 
@@ -87,6 +93,8 @@ pub enum Role {
     Flip = 4,
     /// Hold for a SIPI, and answer what it brought.
     Hold = 5,
+    /// Raise the same requests without pause and judge each reply, while the page's backing changes.
+    Replies = 6,
 }
 
 impl Role {
@@ -98,6 +106,7 @@ impl Role {
             Self::Instructions,
             Self::Flip,
             Self::Hold,
+            Self::Replies,
         ]
         .into_iter()
         .find(|role| *role as u64 == word)
@@ -141,6 +150,16 @@ pub struct Mailbox {
     pub vc: AtomicU64,
     /// Words that a flipping vCPU writes.
     pub flips: [Flip; 8],
+    /// Addresses at which the guest itself sees the page that the GHCB MSR names; zero for none.
+    pub views: [AtomicU64; 2],
+    /// Bit n is set while a reply may come into the nth view.
+    pub allowed: AtomicU64,
+    /// Right replies.
+    pub right: AtomicU64,
+    /// Requests whose page was replaced meanwhile.
+    pub lost: AtomicU64,
+    /// Requests without a reply.
+    pub unanswered: AtomicU64,
 }
 
 /// Marks that an exception was taken, beside its vector.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A VMM for SEV-ES test guests, and what the test programs share.
 
+pub mod backing;
 pub mod catalog;
 pub mod check;
 pub mod checks;
+pub mod child;
 pub mod compare;
 pub mod crew;
 pub mod difference;
@@ -13,12 +15,16 @@ pub mod host;
 pub mod hostile;
 pub mod image;
 pub mod ktap;
+pub mod memory;
 pub mod page;
 pub mod paging;
 pub mod race;
+pub mod replies;
 pub mod request;
 pub mod scratch;
+pub mod settings;
 pub mod sev;
 pub mod steps;
+pub mod uffd;
 pub mod vm;
 pub mod watchdog;

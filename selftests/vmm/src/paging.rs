@@ -56,7 +56,8 @@ const TSS_IST1: u64 = 36;
 const TSS_IST2: u64 = 44;
 const TSS_IO_MAP: u64 = 102;
 
-/// Write the page tables: identity, private below and shared above [`map::SHARED`], and a window to MMIO.
+/// Write the page tables: identity, private below and shared above [`map::SHARED`], the rooms of
+/// [`map::MOVING`], and a window to MMIO.
 pub fn write_tables(memory: &GuestMemoryMmap, c_bit: u64) -> Result<()> {
     let link = PRESENT | WRITABLE | USER | c_bit;
     let entry = |table: u64, index: u64, value: u64| {
@@ -66,8 +67,9 @@ pub fn write_tables(memory: &GuestMemoryMmap, c_bit: u64) -> Result<()> {
     entry(PDPT, 0, PD_LOW | link)?;
     entry(PDPT, map::MMIO_GVA >> 30, PD_MMIO | link)?;
     entry(PD_LOW, 0, map::PRIVATE | LARGE | link)?;
-    for offset in (0..map::SHARED_SIZE).step_by(LARGE_PAGE as usize) {
-        let gpa = map::SHARED + offset;
+    let moving = map::MOVING..map::VIEWS[1] + map::MOVING_SIZE;
+    let shared = map::SHARED..map::SHARED + map::SHARED_SIZE;
+    for gpa in shared.chain(moving).step_by(LARGE_PAGE as usize) {
         entry(
             PD_LOW,
             gpa / LARGE_PAGE,

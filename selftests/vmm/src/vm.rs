@@ -162,6 +162,11 @@ impl Vm {
         &mut self.vcpus[index]
     }
 
+    /// All vCPUs, the memory and the VM itself, for threads of their own.
+    pub fn parts(&mut self) -> (&mut [Vcpu], &GuestMemoryMmap, &VmFd) {
+        (&mut self.vcpus, &self.memory, &self.fd)
+    }
+
     /// All vCPUs and the memory, for threads of their own.
     pub fn split(&mut self) -> (&mut [Vcpu], &GuestMemoryMmap) {
         (&mut self.vcpus, &self.memory)
