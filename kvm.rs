@@ -24,7 +24,6 @@ use crate::{
         page::{Field, SharedPage, PAGE_SIZE},
         reply::{Action, ErrorReason, EventInjection, Reply},
         scratch::ScratchArea,
-        snapshot::Snapshot,
         version::Version,
     },
     observe,
@@ -33,7 +32,7 @@ use crate::{
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, Fulfilment, HoldType, Parked, Purpose, Registers, Scratch, Vcpu},
+        vcpu::{Complaint, Exit, Fulfilment, HoldType, Purpose, Registers, Scratch, Vcpu},
         Outcome,
     },
 };
@@ -286,6 +285,7 @@ impl Vcpu for KvmVcpu {
         Version(unsafe { (*self.sev()).ghcb_version })
     }
 
+    #[inline(always)]
     fn c_bit(&self) -> u8 {
         let slot = &raw const imports::address::SEV_ENC_BIT;
         // SAFETY: The livepatch loader has filled the slot; kvm_amd writes the variable when it loads only.
@@ -336,6 +336,19 @@ impl Vcpu for KvmVcpu {
         }
         // SAFETY: By the invariant; the intercept's handler exists.
         let result = unsafe { imports::svm_invoke_exit_handler(self.vcpu(), exit_code.0) };
+        self.fulfilment(result)
+    }
+
+    #[inline(always)]
+    fn cpuid(&mut self, function: u32) -> Fulfilment {
+        // SAFETY: By the invariant, with pointers that are valid; CPUID reads no other registers, and the
+        // intercept's handler exists.
+        let result = unsafe {
+            *self.register(bindings::__VCPU_REGS_RAX) = function.into();
+            *self.register(bindings::__VCPU_REGS_RCX) = 0;
+            (*self.vmcb()).__bindgen_anon_1.save.cpl = 0;
+            imports::svm_invoke_exit_handler(self.vcpu(), ExitCode::CPUID.0)
+        };
         self.fulfilment(result)
     }
 
@@ -536,13 +549,8 @@ impl Vcpu for KvmVcpu {
     }
 
     #[inline(never)]
-    fn park(
-        &mut self,
-        page: UserPage,
-        request: Snapshot,
-        scratch: Option<Scratch<Buffer>>,
-    ) -> bool {
-        self.set_exit(request.exit_code(), request.info1(), request.info2());
+    fn park(&mut self, page: UserPage, exit: Exit, scratch: Option<Scratch<Buffer>>) -> bool {
+        self.set_exit(exit.code, exit.info1, exit.info2);
         let gpa = page.gfn() << PAGE_SHIFT;
         // SAFETY: By the invariant, these fields are this task's alone, and no page is mapped: the last one
         // was unmapped before the guest ran. What is mapped stays so until the exit is complete.
@@ -598,15 +606,16 @@ impl Vcpu for KvmVcpu {
     }
 
     #[inline]
-    fn parked(&self) -> Option<Parked> {
+    fn parked(&self) -> Option<Exit> {
         if !self.has_parked_exit() {
             return None;
         }
         // SAFETY: By the invariant, the fields are this task's alone.
         unsafe {
-            Some(Parked {
-                exit_code: ExitCode((*self.control()).exit_code),
+            Some(Exit {
+                code: ExitCode((*self.control()).exit_code),
                 info1: (*self.control()).exit_info_1,
+                info2: (*self.control()).exit_info_2,
             })
         }
     }
@@ -625,11 +634,11 @@ impl Vcpu for KvmVcpu {
         }
     }
 
-    fn finish(&mut self, parked: &Parked, returned: ValidBitmap) {
+    fn finish(&mut self, parked: &Exit, returned: ValidBitmap) {
         if let Some(page) = self.mapped_page() {
             trace::exit(
                 || self.vcpu_id(),
-                parked.exit_code,
+                parked.code,
                 || {
                     (
                         Field::SwExitInfo1.load(&page),
@@ -662,13 +671,8 @@ impl Vcpu for KvmVcpu {
     }
 
     #[inline(always)]
-    fn trace_enter(&mut self, request: &Snapshot) {
-        trace::enter(
-            || self.vcpu_id(),
-            request.exit_code(),
-            request.info1(),
-            request.info2(),
-        );
+    fn trace_enter(&mut self, exit: Exit) {
+        trace::enter(|| self.vcpu_id(), exit.code, exit.info1, exit.info2);
     }
 
     #[inline(always)]
@@ -680,14 +684,20 @@ impl Vcpu for KvmVcpu {
         );
     }
 
-    #[inline]
+    #[inline(always)]
+    fn traces_msr(&self) -> bool {
+        trace::is_msr_traced()
+    }
+
+    #[inline(always)]
     fn trace_msr_enter(&mut self, msr: GhcbMsr) {
         trace::msr_enter(|| self.vcpu_id(), msr.0);
     }
 
-    #[inline]
-    fn trace_msr_exit(&mut self, msr: GhcbMsr, outcome: Outcome) {
-        trace::msr_exit(|| self.vcpu_id(), msr.0, outcome.to_kvm());
+    #[inline(always)]
+    fn trace_msr_exit(&mut self, outcome: Outcome) {
+        let msr = || self.ghcb_msr().0;
+        trace::msr_exit(|| self.vcpu_id(), msr, outcome.to_kvm());
     }
 
     #[inline(always)]
@@ -695,7 +705,7 @@ impl Vcpu for KvmVcpu {
         observe::count(kind, action);
     }
 
-    fn complain(&mut self, complaint: Complaint<'_>) {
+    fn complain(&mut self, complaint: Complaint) {
         let slot = &raw const imports::address::DUMP_INVALID_VMCB;
         // SAFETY: The livepatch loader has filled the slot; the module parameter lives as long as kvm_amd.
         let dump = unsafe { slot.read_volatile().read_volatile() };

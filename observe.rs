@@ -6,8 +6,11 @@ mod per_cpu;
 mod ratelimit;
 
 use crate::{
-    ghcb_abi::{msr::GhcbMsr, page::Field, reply::Action, snapshot::Snapshot},
-    vmgexit::{kind::Kind, vcpu::Complaint},
+    ghcb_abi::{bitmap::ValidBitmap, msr::GhcbMsr, page::Field, reply::Action},
+    vmgexit::{
+        kind::Kind,
+        vcpu::{Complaint, Exit},
+    },
 };
 use kernel::{
     debugfs::{Dir, File},
@@ -114,7 +117,7 @@ impl Files {
 /// `dump` asks for all that is known of a refused request. C: `kvm_amd.dump_invalid_vmcb`.
 #[cold]
 #[inline(never)]
-pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complaint<'_>) {
+pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complaint) {
     let level = match complaint {
         Complaint::Terminated { .. }
         | Complaint::TerminatedByMsr(_)
@@ -128,11 +131,16 @@ pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complain
         Complaint::UnreachablePage(gpa) => {
             pr_warn!("vcpu{vcpu}: no guest memory for a GHCB at {gpa:#x}\n");
         }
-        Complaint::Refused(request, reason) => {
-            let code = request.exit_code();
+        Complaint::Refused {
+            exit,
+            valid,
+            scratch,
+            reason,
+        } => {
+            let code = exit.code;
             pr_warn!("vcpu{vcpu}: exit code {code:?} refused: {reason:?}\n");
             if dump {
-                dump_request(msr, request);
+                dump_request(msr, exit, *valid, *scratch);
             }
         }
         Complaint::UnknownMsr(value) => {
@@ -154,15 +162,14 @@ pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complain
 }
 
 /// Writes all that is known of a refused request. C: `dump_ghcb()`.
-fn dump_request(msr: GhcbMsr, request: &Snapshot) {
-    let valid = request.header().valid();
+fn dump_request(msr: GhcbMsr, exit: &Exit, valid: ValidBitmap, scratch: u64) {
     let is_valid = |field| u8::from(valid.contains(field));
     pr_warn!("GHCB (GPA={:016x}) snapshot:\n", msr.0);
     for (name, field, value) in [
-        ("sw_exit_code", Field::SwExitCode, request.exit_code().0),
-        ("sw_exit_info_1", Field::SwExitInfo1, request.info1()),
-        ("sw_exit_info_2", Field::SwExitInfo2, request.info2()),
-        ("sw_scratch", Field::SwScratch, request.scratch()),
+        ("sw_exit_code", Field::SwExitCode, exit.code.0),
+        ("sw_exit_info_1", Field::SwExitInfo1, exit.info1),
+        ("sw_exit_info_2", Field::SwExitInfo2, exit.info2),
+        ("sw_scratch", Field::SwScratch, scratch),
     ] {
         pr_warn!("{name:20}{value:016x} is_valid: {}\n", is_valid(field));
     }

@@ -14,8 +14,9 @@
 //! what the event returns, and nothing else gets into the page.
 //!
 //! Most exits end here, with the page neither mapped nor pinned; so do those that userspace carries out
-//! without returning anything. Those that userspace or a SIPI will end are *parked*: [`Vcpu::park`] leaves the state that KVM's own code knows how to complete, and
-//! [`complete`] completes them when the vCPU is about to run again.
+//! without returning anything. Those that userspace or a SIPI will end are *parked*: [`Vcpu::park`] leaves
+//! the state that KVM's own code knows how to complete, and [`complete`] completes them when the vCPU is
+//! about to run again.
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
 
@@ -33,6 +34,7 @@ pub mod tsc;
 pub mod vcpu;
 
 use crate::ghcb_abi::{
+    bitmap::ValidBitmap,
     exit_code::ExitCode,
     msr::MsrInfo,
     reply::{ErrorReason, Reply},
@@ -42,7 +44,7 @@ use crate::ghcb_abi::{
 use kind::Kind;
 use port_io::Direction;
 use request::Request;
-use vcpu::{Complaint, Fulfilment, GuestPage, Scratch, Vcpu};
+use vcpu::{Complaint, Exit, Fulfilment, GuestPage, Scratch, Vcpu};
 
 /// What becomes of KVM_RUN after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,19 +108,46 @@ impl<B> Flow<B> {
 }
 
 /// Handles a VMGEXIT. C: `sev_handle_vmgexit()`.
+///
+/// The parts are there for a caller that treats them differently.
 #[inline(always)]
 pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
-    let msr = vcpu.ghcb_msr();
-    if msr.info() == MsrInfo::GHCB_GPA {
-        handle_page(vcpu, msr.0)
-    } else {
-        msr_protocol::handle(vcpu, msr)
+    match asks(vcpu) {
+        Asks::ByPage => handle_page(vcpu),
+        Asks::ForSevInfo => msr_protocol::answer_sev_info(vcpu),
+        Asks::ForCpuid => msr_protocol::answer_cpuid(vcpu),
+        Asks::ByMsr => msr_protocol::handle(vcpu),
     }
 }
 
-/// Handles a request in the page at `gpa`.
+/// How a guest asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// By the page at the address that is in the GHCB MSR.
+    ByPage,
+    /// By the MSR for SEV information, and nobody listens.
+    ForSevInfo,
+    /// By the MSR for a register of CPUID, and nobody listens.
+    ForCpuid,
+    /// By the MSR, for anything.
+    ByMsr,
+}
+
+/// Says how the guest asks.
 #[inline(always)]
-fn handle_page<V: Vcpu>(vcpu: &mut V, gpa: u64) -> Outcome {
+pub fn asks<V: Vcpu>(vcpu: &V) -> Asks {
+    match vcpu.ghcb_msr().info() {
+        MsrInfo::GHCB_GPA => Asks::ByPage,
+        MsrInfo::SEV_INFO_REQUEST if !vcpu.traces_msr() => Asks::ForSevInfo,
+        MsrInfo::CPUID_REQUEST if !vcpu.traces_msr() => Asks::ForCpuid,
+        _ => Asks::ByMsr,
+    }
+}
+
+/// Handles a request in the page.
+#[inline(always)]
+pub fn handle_page<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    let gpa = vcpu.ghcb_msr().0;
     // A page that is not there can carry no reply: the guest runs on, as with KVM's C handler.
     let page = if gpa != 0 { vcpu.open(gpa) } else { None };
     let Some(page) = page else {
@@ -163,42 +192,41 @@ fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Out
     if !page.intact() {
         return unreachable_page(vcpu);
     }
-    vcpu.trace_enter(&snapshot);
+    let exit = Exit::of(&snapshot);
+    vcpu.trace_enter(exit);
     let request = match prove(vcpu, gpa, &snapshot) {
         Ok(request) => request,
-        Err(reason) => return refuse(vcpu, page, snapshot.duplicate(), reason),
+        Err(reason) => {
+            let valid = snapshot.header().valid();
+            return refuse(vcpu, page, exit, valid, snapshot.scratch(), reason);
+        }
     };
     let kind = request.kind();
-    let fulfilment = match request {
+    // The families whose events are frequent reply themselves: they know the reply's form.
+    let flow = match request {
         Request::Instruction(request) => match request.emulate(vcpu) {
             Fulfilment::Done => {
                 let reply = request.reply(&vcpu.registers());
-                return write(vcpu, page, snapshot.exit_code(), kind, reply);
+                return write(vcpu, page, exit.code, kind, reply);
             }
-            fulfilment => fulfilment,
+            fulfilment => Flow::not_done(fulfilment),
         },
         Request::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
             (Fulfilment::Done, _) => {
                 let reply = access.reply(&vcpu.registers());
-                return write(vcpu, page, snapshot.exit_code(), kind, reply);
+                return write(vcpu, page, exit.code, kind, reply);
             }
-            (Fulfilment::Userspace, Direction::Out) => {
-                return conclude(vcpu, page, snapshot.duplicate(), kind, Flow::Answered);
-            }
-            (fulfilment, _) => fulfilment,
+            (Fulfilment::Userspace, Direction::Out) => Flow::Answered,
+            (fulfilment, _) => Flow::not_done(fulfilment),
         },
-        request => {
-            let flow = carry_out(vcpu, &page, request);
-            return conclude(vcpu, page, snapshot.duplicate(), kind, flow);
-        }
+        Request::StringIo(transfer) => transfer.carry_out(vcpu, &page),
+        Request::Mmio(access) => access.carry_out(vcpu, &page),
+        Request::TimeStamp(read) => read.carry_out(vcpu),
+        Request::Ap(event) => event.carry_out(vcpu),
+        Request::System(event) => event.carry_out(vcpu),
+        Request::Nothing(_) => Flow::Reply(Reply::no_action(0)),
     };
-    conclude(
-        vcpu,
-        page,
-        snapshot.duplicate(),
-        kind,
-        Flow::not_done(fulfilment),
-    )
+    conclude(vcpu, page, exit, kind, flow)
 }
 
 /// Decides whether this is a request at all, in the order of KVM's C handler, and decodes it.
@@ -223,33 +251,19 @@ fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, Er
 fn refuse<V: Vcpu>(
     vcpu: &mut V,
     page: V::Page,
-    snapshot: Snapshot,
+    exit: Exit,
+    valid: ValidBitmap,
+    scratch: u64,
     reason: ErrorReason,
 ) -> Outcome {
-    vcpu.complain(Complaint::Refused(&snapshot, reason));
-    let kind = Kind::of_refused(snapshot.exit_code());
-    conclude(
-        vcpu,
-        page,
-        snapshot,
-        kind,
-        Flow::Reply(Reply::error(reason)),
-    )
-}
-
-/// Hands a request to its family, other than those that [`answer`] deals with at once.
-#[inline(always)]
-fn carry_out<V: Vcpu>(vcpu: &mut V, page: &V::Page, request: Request) -> Flow<V::Buffer> {
-    match request {
-        Request::StringIo(transfer) => transfer.carry_out(vcpu, page),
-        Request::Mmio(access) => access.carry_out(vcpu, page),
-        Request::TimeStamp(read) => read.carry_out(vcpu),
-        Request::Ap(event) => event.carry_out(vcpu),
-        Request::System(event) => event.carry_out(vcpu),
-        Request::Instruction(_) | Request::PortIo(_) | Request::Nothing(_) => {
-            Flow::Reply(Reply::no_action(0))
-        }
-    }
+    vcpu.complain(Complaint::Refused {
+        exit,
+        valid,
+        scratch,
+        reason,
+    });
+    let kind = Kind::of_refused(exit.code, exit.info1);
+    write(vcpu, page, exit.code, kind, Reply::error(reason))
 }
 
 /// Writes the reply, or leaves the exit to those who will end it.
@@ -257,22 +271,22 @@ fn carry_out<V: Vcpu>(vcpu: &mut V, page: &V::Page, request: Request) -> Flow<V:
 fn conclude<V: Vcpu>(
     vcpu: &mut V,
     page: V::Page,
-    snapshot: Snapshot,
+    exit: Exit,
     kind: Kind,
     flow: Flow<V::Buffer>,
 ) -> Outcome {
     match flow {
-        Flow::Reply(reply) => write(vcpu, page, snapshot.exit_code(), kind, reply),
-        Flow::Failed(fulfilment) => fail(vcpu, page, snapshot.exit_code(), kind, fulfilment),
+        Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
+        Flow::Failed(fulfilment) => fail(vcpu, page, exit.code, kind, fulfilment),
         Flow::Answered => {
             // A page that is lost meanwhile does not keep the data from the device.
             let reply = Reply::no_action(0);
-            write(vcpu, page, snapshot.exit_code(), kind, reply);
+            write(vcpu, page, exit.code, kind, reply);
             Outcome::Userspace
         }
         Flow::Park(scratch) => {
             vcpu.count(kind, Reply::no_action(0).action());
-            if vcpu.park(page, snapshot.duplicate(), scratch) {
+            if vcpu.park(page, exit, scratch) {
                 Outcome::Userspace
             } else {
                 unreachable_page(vcpu)
@@ -280,7 +294,7 @@ fn conclude<V: Vcpu>(
         }
         Flow::Hold => {
             vcpu.count(kind, Reply::no_action(0).action());
-            ap::hold_by_page(vcpu, page, snapshot.duplicate())
+            ap::hold_by_page(vcpu, page, exit)
         }
         Flow::Leave(outcome) => {
             vcpu.count(kind, Reply::no_action(0).action());
@@ -348,6 +362,6 @@ pub fn complete<V: Vcpu>(vcpu: &mut V) {
         return;
     };
     vcpu.flush_scratch();
-    let returned = parked.exit_code.returned(parked.info1);
+    let returned = parked.code.returned(parked.info1);
     vcpu.finish(&parked, returned);
 }

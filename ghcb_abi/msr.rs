@@ -99,13 +99,15 @@ impl CpuidRegister {
     /// Mask after the shift. C: `GHCB_MSR_CPUID_REG_MASK`.
     pub const MASK: u64 = 3;
 
-    #[inline]
-    const fn decode(msr: u64) -> Self {
-        match (msr >> Self::SHIFT) & Self::MASK {
-            0 => Self::Eax,
-            1 => Self::Ebx,
-            2 => Self::Ecx,
-            _ => Self::Edx,
+    /// The register that a request or a response is about.
+    #[inline(always)]
+    pub const fn of(GhcbMsr(msr): GhcbMsr) -> Self {
+        let (high, low) = (msr >> 31 & 1 != 0, msr >> Self::SHIFT & 1 != 0);
+        match (high, low) {
+            (false, false) => Self::Eax,
+            (false, true) => Self::Ebx,
+            (true, false) => Self::Ecx,
+            (true, true) => Self::Edx,
         }
     }
 }
@@ -217,7 +219,7 @@ impl MsrRequest {
             MsrInfo::SEV_INFO_REQUEST => Self::SevInfo,
             MsrInfo::CPUID_REQUEST => Self::Cpuid {
                 function: (msr.0 >> 32) as u32,
-                register: CpuidRegister::decode(msr.0),
+                register: CpuidRegister::of(msr),
             },
             MsrInfo::AP_RESET_HOLD_REQUEST => Self::ApResetHold,
             MsrInfo::PREFERRED_GPA_REQUEST => Self::PreferredGpa,
@@ -358,7 +360,7 @@ impl MsrResponse {
             },
             MsrInfo::CPUID_RESPONSE => Self::Cpuid {
                 value: (msr.0 >> 32) as u32,
-                register: CpuidRegister::decode(msr.0),
+                register: CpuidRegister::of(msr),
             },
             MsrInfo::AP_RESET_HOLD_RESPONSE => Self::ApResetHold(ResetHold(msr.data())),
             MsrInfo::PREFERRED_GPA_RESPONSE => Self::PreferredGpa { gfn: msr.data() },

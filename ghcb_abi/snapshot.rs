@@ -177,48 +177,6 @@ impl Snapshot {
         Self::read(header, page, wanted)
     }
 
-    /// The same snapshot once more, made of its fields.
-    ///
-    /// For a path that is hardly ever taken: what goes there by itself keeps the original in registers.
-    #[inline(always)]
-    #[must_use]
-    pub const fn duplicate(&self) -> Self {
-        let Self {
-            header,
-            valid,
-            rax,
-            rbx,
-            rcx,
-            rdx,
-            rsi,
-            xcr0,
-            xss,
-            scratch,
-            cpl,
-        } = *self;
-        let header = Header {
-            valid: header.valid,
-            exit_code: header.exit_code,
-            info1: header.info1,
-            info2: header.info2,
-            version: header.version,
-            usage: header.usage,
-        };
-        Self {
-            header,
-            valid,
-            rax,
-            rbx,
-            rcx,
-            rdx,
-            rsi,
-            xcr0,
-            xss,
-            scratch,
-            cpl,
-        }
-    }
-
     /// The first phase.
     #[inline]
     pub const fn header(&self) -> &Header {

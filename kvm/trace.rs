@@ -27,9 +27,9 @@ enum Tracepoint {
 }
 
 impl Tracepoint {
-    /// Whether someone listens. C: `trace_*_enabled()`.
-    #[inline]
-    fn is_enabled(self) -> bool {
+    /// How many listen; below zero while the first one comes. C: `trace_*_enabled()`.
+    #[inline(always)]
+    fn listeners(self) -> i32 {
         let slot = match self {
             Self::Enter => &raw const imports::address::TRACEPOINT_ENTER,
             Self::Exit => &raw const imports::address::TRACEPOINT_EXIT,
@@ -41,8 +41,14 @@ impl Tracepoint {
         unsafe {
             let tracepoint = slot.read_volatile();
             let counter = &raw const (*tracepoint).key.key.enabled.counter;
-            AtomicI32::from_ptr(counter.cast_mut()).load(Ordering::Relaxed) > 0
+            AtomicI32::from_ptr(counter.cast_mut()).load(Ordering::Relaxed)
         }
+    }
+
+    /// Whether someone listens.
+    #[inline(always)]
+    fn is_enabled(self) -> bool {
+        self.listeners() > 0
     }
 }
 
@@ -147,22 +153,42 @@ pub(super) fn exit(
     }
 }
 
+/// Whether someone listens to either of the tracepoints for the MSR.
+#[inline(always)]
+pub(super) fn is_msr_traced() -> bool {
+    Tracepoint::MsrEnter.listeners() | Tracepoint::MsrExit.listeners() != 0
+}
+
+/// Calls the probes of `kvm_vmgexit_msr_protocol_enter`.
+#[cold]
+#[inline(never)]
+fn call_msr_enter_probes(vcpu_id: u32, msr: u64) {
+    let _probes = ProbeGuard::new();
+    // SAFETY: The probes take their arguments by value, and stay alive while the guard does.
+    unsafe { imports::traceiter_msr_enter(ptr::null_mut(), vcpu_id, msr) };
+}
+
+/// Calls the probes of `kvm_vmgexit_msr_protocol_exit`.
+#[cold]
+#[inline(never)]
+fn call_msr_exit_probes(vcpu_id: u32, msr: u64, result: i32) {
+    let _probes = ProbeGuard::new();
+    // SAFETY: As for `call_msr_enter_probes()`.
+    unsafe { imports::traceiter_msr_exit(ptr::null_mut(), vcpu_id, msr, result) };
+}
+
 /// `kvm_vmgexit_msr_protocol_enter`.
 #[inline(always)]
 pub(super) fn msr_enter(vcpu_id: impl FnOnce() -> u32, msr: u64) {
     if Tracepoint::MsrEnter.is_enabled() {
-        let _probes = ProbeGuard::new();
-        // SAFETY: The probes take their arguments by value, and stay alive while the guard does.
-        unsafe { imports::traceiter_msr_enter(ptr::null_mut(), vcpu_id(), msr) };
+        call_msr_enter_probes(vcpu_id(), msr);
     }
 }
 
 /// `kvm_vmgexit_msr_protocol_exit`.
 #[inline(always)]
-pub(super) fn msr_exit(vcpu_id: impl FnOnce() -> u32, msr: u64, result: i32) {
+pub(super) fn msr_exit(vcpu_id: impl FnOnce() -> u32, msr: impl FnOnce() -> u64, result: i32) {
     if Tracepoint::MsrExit.is_enabled() {
-        let _probes = ProbeGuard::new();
-        // SAFETY: As for `msr_enter()`.
-        unsafe { imports::traceiter_msr_exit(ptr::null_mut(), vcpu_id(), msr, result) };
+        call_msr_exit_probes(vcpu_id(), msr(), result);
     }
 }

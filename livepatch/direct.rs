@@ -60,12 +60,14 @@ struct Redirection {
 unsafe impl Sync for Redirection {}
 
 static REDIRECTIONS: [Redirection; 2] = [
-    Redirection::new(&raw const address::SEV_HANDLE_VMGEXIT, || {
-        replacement::sev_handle_vmgexit as usize
-    }),
-    Redirection::new(&raw const address::SEV_ES_UNMAP_GHCB, || {
-        replacement::sev_es_unmap_ghcb as usize
-    }),
+    Redirection::new(
+        &raw const address::SEV_HANDLE_VMGEXIT,
+        replacement::of_sev_handle_vmgexit,
+    ),
+    Redirection::new(
+        &raw const address::SEV_ES_UNMAP_GHCB,
+        replacement::of_sev_es_unmap_ghcb,
+    ),
 ];
 
 impl Redirection {

@@ -9,7 +9,7 @@ use crate::{
         imports, KvmVcpu,
     },
     observe::{self, Counters},
-    vmgexit::{self, kind::Kind, vcpu::Vcpu},
+    vmgexit::{self, kind::Kind, msr_protocol, vcpu::Vcpu, Asks},
 };
 use core::{
     ptr::NonNull,
@@ -31,9 +31,32 @@ static CALLS: Counters<2> = unsafe { Counters::new() };
 const BEGUN: usize = 0;
 const OVER: usize = 1;
 
-/// Says whether VMGEXITs are answered here or go on to C.
+/// Says whether VMGEXITs are answered here or go on to C. To be called before anything is replaced.
 pub(crate) fn set_active(active: bool) {
     ACTIVE.store(active, Ordering::Relaxed);
+}
+
+/// Whether VMGEXITs are answered here.
+fn is_active() -> bool {
+    ACTIVE.load(Ordering::Relaxed)
+}
+
+/// What replaces `sev_handle_vmgexit()`.
+pub(super) fn of_sev_handle_vmgexit() -> usize {
+    if is_active() {
+        sev_handle_vmgexit as usize
+    } else {
+        stand_aside as usize
+    }
+}
+
+/// What replaces `sev_es_unmap_ghcb()`.
+pub(super) fn of_sev_es_unmap_ghcb() -> usize {
+    if is_active() {
+        sev_es_unmap_ghcb as usize
+    } else {
+        imports::c_sev_es_unmap_ghcb as usize
+    }
 }
 
 /// Number of calls that have begun and are not over, awake or asleep.
@@ -45,25 +68,91 @@ pub(super) fn calls_in_flight() -> u64 {
     CALLS.sum(BEGUN).wrapping_sub(over)
 }
 
+/// A call that is in flight for as long as this exists.
+struct Call;
+
+impl Call {
+    #[inline(always)]
+    fn begin() -> Self {
+        CALLS.increment_at::<BEGUN>();
+        Self
+    }
+}
+
+impl Drop for Call {
+    #[inline(always)]
+    fn drop(&mut self) {
+        CALLS.increment_at::<OVER>();
+    }
+}
+
 /// Replaces `sev_handle_vmgexit()`.
+///
+/// An answer to a request for SEV information is not counted among the calls in flight: it takes a few
+/// moves, and nobody sleeps in it.
 ///
 /// # Safety
 ///
 /// As for the original: called by KVM for the vCPU of an SEV-ES guest that executed VMGEXIT.
 pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int {
-    CALLS.increment_at::<BEGUN>();
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, and KVM calls with what `KvmVcpu` wants.
-    let mut this = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
-    let result = match is_answered_here(&this) {
-        Ok(()) => vmgexit::handle(&mut this).to_kvm(),
-        Err(reason) => {
-            observe::count(reason, Action::NO_ACTION);
-            // SAFETY: The argument is that of the original.
-            unsafe { imports::c_sev_handle_vmgexit(vcpu) }
-        }
+    let mut vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
+    if vcpu.is_snp() {
+        return pass_on(vcpu, Kind::SnpGuest);
+    }
+    match vmgexit::asks(&vcpu) {
+        Asks::ByPage => handle_page(vcpu),
+        Asks::ForSevInfo => msr_protocol::answer_sev_info(&mut vcpu).to_kvm(),
+        Asks::ForCpuid => answer_cpuid(vcpu),
+        Asks::ByMsr => handle_msr(vcpu),
+    }
+}
+
+/// Answers a request by the MSR for a register of CPUID.
+#[inline(always)]
+fn answer_cpuid(mut vcpu: KvmVcpu) -> c_int {
+    let _call = Call::begin();
+    msr_protocol::answer_cpuid(&mut vcpu).to_kvm()
+}
+
+/// Handles a request in the page: in a function of its own, for the registers that it saves.
+#[inline(never)]
+fn handle_page(mut vcpu: KvmVcpu) -> c_int {
+    let _call = Call::begin();
+    vmgexit::handle_page(&mut vcpu).to_kvm()
+}
+
+/// Handles any request in the MSR.
+#[inline(never)]
+fn handle_msr(mut vcpu: KvmVcpu) -> c_int {
+    let _call = Call::begin();
+    msr_protocol::handle(&mut vcpu).to_kvm()
+}
+
+/// Stands in for `sev_handle_vmgexit()` and lets C handle all exits.
+///
+/// # Safety
+///
+/// As for the original.
+unsafe extern "C" fn stand_aside(vcpu: *mut kvm_vcpu) -> c_int {
+    // SAFETY: As for `sev_handle_vmgexit()`.
+    let vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
+    let reason = if vcpu.is_snp() {
+        Kind::SnpGuest
+    } else {
+        Kind::StoodAside
     };
-    CALLS.increment_at::<OVER>();
-    result
+    pass_on(vcpu, reason)
+}
+
+/// Lets C handle an exit, and counts it.
+#[cold]
+#[inline(never)]
+fn pass_on(vcpu: KvmVcpu, reason: Kind) -> c_int {
+    let _call = Call::begin();
+    observe::count(reason, Action::NO_ACTION);
+    // SAFETY: The argument is that of the original.
+    unsafe { imports::c_sev_handle_vmgexit(vcpu.as_ptr().cast()) }
 }
 
 /// Replaces `sev_es_unmap_ghcb()`.
@@ -87,22 +176,10 @@ pub(super) unsafe extern "C" fn sev_es_unmap_ghcb(svm: *mut vcpu_svm) {
 /// Ends a parked exit, whoever began it.
 #[inline(never)]
 fn complete(mut vcpu: KvmVcpu) {
-    if is_answered_here(&vcpu).is_ok() {
-        vmgexit::complete(&mut vcpu);
-    } else {
+    if vcpu.is_snp() {
         // SAFETY: The argument is that of the original.
         unsafe { imports::c_sev_es_unmap_ghcb(vcpu.as_ptr()) };
-    }
-}
-
-/// Whether the exits of a vCPU are answered here; if not, what they are counted as.
-#[inline]
-fn is_answered_here(vcpu: &KvmVcpu) -> Result<(), Kind> {
-    if vcpu.is_snp() {
-        Err(Kind::SnpGuest)
-    } else if !ACTIVE.load(Ordering::Relaxed) {
-        Err(Kind::StoodAside)
     } else {
-        Ok(())
+        vmgexit::complete(&mut vcpu);
     }
 }

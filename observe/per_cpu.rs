@@ -41,12 +41,8 @@ impl<const N: usize> Counters<N> {
             // SAFETY: By `new()`, the static's address relative to GS is this CPU's instance, and the index
             // is within it.
             unsafe {
-                asm!(
-                    "inc qword ptr gs:[{base} + {index} * 8]",
-                    base = in(reg) self.0.get(),
-                    index = in(reg) index,
-                    options(nostack),
-                );
+                let counter = self.0.get().cast::<u64>().add(index);
+                asm!("inc qword ptr gs:[{}]", in(reg) counter, options(nostack));
             }
         }
     }

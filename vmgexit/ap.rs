@@ -5,7 +5,7 @@
 use super::{
     kind::Kind,
     unreachable_page,
-    vcpu::{HoldType, Outcome, Vcpu},
+    vcpu::{Exit, HoldType, Outcome, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -68,8 +68,8 @@ impl ApEvent {
 ///
 /// KVM writes [`ResetHold::SIPI`] into the page when a SIPI arrives, so the page must be mapped first.
 /// If it cannot be, the hold ends at once, without a SIPI and with nowhere to say so.
-pub(super) fn hold_by_page<V: Vcpu>(vcpu: &mut V, page: V::Page, request: Snapshot) -> Outcome {
-    if vcpu.park(page, request, None) {
+pub(super) fn hold_by_page<V: Vcpu>(vcpu: &mut V, page: V::Page, exit: Exit) -> Outcome {
+    if vcpu.park(page, exit, None) {
         vcpu.hold(HoldType::Page)
     } else {
         unreachable_page(vcpu)

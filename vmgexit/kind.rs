@@ -2,7 +2,7 @@
 
 //! Kinds of exits, for counting.
 
-use crate::ghcb_abi::exit_code::ExitCode;
+use crate::ghcb_abi::{exit_code::ExitCode, ioio::IoInfo};
 
 /// Declares [`Kind`]: `Name, "label";`.
 macro_rules! kinds {
@@ -111,10 +111,12 @@ impl Kind {
     }
 
     /// The kind of a request that was refused before it was decoded.
-    pub const fn of_refused(exit_code: ExitCode) -> Self {
+    pub const fn of_refused(exit_code: ExitCode, info1: u64) -> Self {
         match exit_code {
             ExitCode::CPUID => Self::Cpuid,
+            ExitCode::IOIO if IoInfo(info1).is_string() => Self::StringIo,
             ExitCode::IOIO => Self::PortIo,
+            ExitCode::MSR if info1 == 0 => Self::ReadMsr,
             ExitCode::MSR => Self::WriteMsr,
             ExitCode::MMIO_READ => Self::MmioRead,
             ExitCode::MMIO_WRITE => Self::MmioWrite,

@@ -4,13 +4,12 @@
 
 use super::{
     ap,
-    instruction::{Emulation, Instruction},
     kind::Kind,
     system,
-    vcpu::{Complaint, Fulfilment, HoldType, Outcome, Registers, Vcpu},
+    vcpu::{Complaint, Fulfilment, HoldType, Outcome, Vcpu},
 };
 use crate::ghcb_abi::{
-    msr::{CpuidRegister, GhcbMsr, MsrRequest, MsrResponse, GFN_NONE},
+    msr::{CpuidRegister, MsrRequest, MsrResponse, GFN_NONE},
     reply::Action,
     version::Version,
 };
@@ -21,105 +20,89 @@ const VERSION_MIN: Version = Version::V1;
 /// Error of a request that is for SEV-SNP alone, where the response has room for one.
 const NOT_SNP: u32 = 1;
 
-/// Handles a request in the MSR.
+/// Answers a request for SEV information. Neither sleeps nor traces.
+#[inline(always)]
+pub fn answer_sev_info<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    vcpu.count(Kind::MsrSevInfo, Action::NO_ACTION);
+    let response = MsrResponse::SevInfo {
+        max: vcpu.version(),
+        min: VERSION_MIN,
+        c_bit: vcpu.c_bit(),
+    };
+    vcpu.set_ghcb_msr(response.encode());
+    Outcome::Resume
+}
+
+/// Answers a request for one register of CPUID, subfunction 0. Does not trace.
+///
+/// As with KVM's C handler, the value stays in the MSR if KVM does not emulate it.
+#[inline(always)]
+pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    if vcpu.cpuid((vcpu.ghcb_msr().0 >> 32) as u32) == Fulfilment::Done {
+        vcpu.count(Kind::MsrCpuid, Action::NO_ACTION);
+        let register = CpuidRegister::of(vcpu.ghcb_msr());
+        let after = vcpu.registers();
+        let value = match register {
+            CpuidRegister::Eax => after.rax,
+            CpuidRegister::Ebx => after.rbx,
+            CpuidRegister::Ecx => after.rcx,
+            CpuidRegister::Edx => after.rdx,
+        } as u32;
+        vcpu.set_ghcb_msr(MsrResponse::Cpuid { value, register }.encode());
+    } else {
+        vcpu.count(Kind::MsrCpuid, Action::MALFORMED_INPUT);
+    }
+    Outcome::Resume
+}
+
+/// Handles any request in the MSR.
 ///
 /// What is for SEV-SNP alone gets the answer "failed", in which the value of the response is fixed by
 /// the protocol. A value that is no request stays in the MSR, as with KVM's C handler.
-pub(super) fn handle<V: Vcpu>(vcpu: &mut V, msr: GhcbMsr) -> Outcome {
+#[inline(always)]
+pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    use MsrResponse::{HypervisorFeatures, PageStateChange, PreferredGpa, RegisterGpa, RunVmpl};
+    let msr = vcpu.ghcb_msr();
     vcpu.trace_msr_enter(msr);
-    let (kind, answer) = match msr.request() {
-        MsrRequest::SevInfo => (Kind::MsrSevInfo, sev_info(vcpu)),
-        MsrRequest::Cpuid { function, register } => {
-            (Kind::MsrCpuid, cpuid(vcpu, function, register))
+    let outcome = match msr.request() {
+        MsrRequest::SevInfo => answer_sev_info(vcpu),
+        MsrRequest::Cpuid { .. } => answer_cpuid(vcpu),
+        MsrRequest::ApResetHold => hold(vcpu),
+        MsrRequest::HypervisorFeatures => {
+            vcpu.count(Kind::MsrHvFeatures, Action::NO_ACTION);
+            vcpu.set_ghcb_msr(HypervisorFeatures(system::FEATURES).encode());
+            Outcome::Resume
         }
-        MsrRequest::ApResetHold => return hold(vcpu),
-        MsrRequest::HypervisorFeatures => (
-            Kind::MsrHvFeatures,
-            Some(MsrResponse::HypervisorFeatures(system::FEATURES)),
-        ),
         MsrRequest::Terminate(reason) => {
             vcpu.count(Kind::MsrTerminate, Action::NO_ACTION);
             vcpu.complain(Complaint::TerminatedByMsr(reason));
             vcpu.terminate();
+            // As in C, there is no response to trace.
             return Outcome::Userspace;
         }
-        MsrRequest::PreferredGpa => (
-            Kind::MsrSnp,
-            Some(MsrResponse::PreferredGpa { gfn: GFN_NONE }),
-        ),
-        MsrRequest::RegisterGpa { .. } => (
-            Kind::MsrSnp,
-            Some(MsrResponse::RegisterGpa { gfn: GFN_NONE }),
-        ),
-        MsrRequest::PageStateChange { .. } => (
-            Kind::MsrSnp,
-            Some(MsrResponse::PageStateChange {
-                error: MsrResponse::PSC_ERROR,
-            }),
-        ),
-        MsrRequest::RunVmpl { .. } => (Kind::MsrSnp, Some(MsrResponse::RunVmpl { error: NOT_SNP })),
+        MsrRequest::PreferredGpa => refuse(vcpu, PreferredGpa { gfn: GFN_NONE }),
+        MsrRequest::RegisterGpa { .. } => refuse(vcpu, RegisterGpa { gfn: GFN_NONE }),
+        MsrRequest::PageStateChange { .. } => {
+            let error = MsrResponse::PSC_ERROR;
+            refuse(vcpu, PageStateChange { error })
+        }
+        MsrRequest::RunVmpl { .. } => refuse(vcpu, RunVmpl { error: NOT_SNP }),
+        // Addresses of pages do not get here, and would be no requests.
         MsrRequest::GhcbGpa(_) | MsrRequest::Unknown(_) => {
             vcpu.complain(Complaint::UnknownMsr(msr));
-            (Kind::MsrUnknown, None)
+            vcpu.count(Kind::MsrUnknown, Action::MALFORMED_INPUT);
+            Outcome::Resume
         }
     };
-    let refused = matches!(kind, Kind::MsrSnp | Kind::MsrUnknown) || answer.is_none();
-    vcpu.count(
-        kind,
-        if refused {
-            Action::MALFORMED_INPUT
-        } else {
-            Action::NO_ACTION
-        },
-    );
-    if let Some(response) = answer {
-        vcpu.set_ghcb_msr(response.encode());
-    }
-    conclude(vcpu, Outcome::Resume)
-}
-
-/// Traces the value that the guest will find.
-fn conclude<V: Vcpu>(vcpu: &mut V, outcome: Outcome) -> Outcome {
-    let msr = vcpu.ghcb_msr();
-    vcpu.trace_msr_exit(msr, outcome);
+    vcpu.trace_msr_exit(outcome);
     outcome
 }
 
-/// Versions and encryption bit.
-fn sev_info<V: Vcpu>(vcpu: &V) -> Option<MsrResponse> {
-    Some(MsrResponse::SevInfo {
-        max: vcpu.version(),
-        min: VERSION_MIN,
-        c_bit: vcpu.c_bit(),
-    })
-}
-
-/// One register of CPUID, subfunction 0.
-fn cpuid<V: Vcpu>(vcpu: &mut V, function: u32, register: CpuidRegister) -> Option<MsrResponse> {
-    let emulation = Emulation {
-        instruction: Instruction::Cpuid,
-        registers: Registers {
-            rax: function.into(),
-            ..Registers::default()
-        },
-        cpl: 0,
-        xcr0: None,
-        xss: None,
-    };
-    if vcpu.emulate(&emulation) != Fulfilment::Done {
-        return None;
-    }
-    let after = vcpu.registers();
-    let value = match register {
-        CpuidRegister::Eax => after.rax,
-        CpuidRegister::Ebx => after.rbx,
-        CpuidRegister::Ecx => after.rcx,
-        CpuidRegister::Edx => after.rdx,
-    };
-    Some(MsrResponse::Cpuid {
-        value: value as u32,
-        register,
-    })
+/// Answers what is for SEV-SNP alone.
+fn refuse<V: Vcpu>(vcpu: &mut V, response: MsrResponse) -> Outcome {
+    vcpu.count(Kind::MsrSnp, Action::MALFORMED_INPUT);
+    vcpu.set_ghcb_msr(response.encode());
+    Outcome::Resume
 }
 
 /// AP reset hold. KVM changes the response when a SIPI arrives.
@@ -127,5 +110,5 @@ fn hold<V: Vcpu>(vcpu: &mut V) -> Outcome {
     vcpu.count(Kind::MsrApResetHold, Action::NO_ACTION);
     let outcome = vcpu.hold(HoldType::Msr);
     vcpu.set_ghcb_msr(MsrResponse::ApResetHold(ap::NOT_YET).encode());
-    conclude(vcpu, outcome)
+    outcome
 }

@@ -84,22 +84,45 @@ pub enum HoldType {
     Msr,
 }
 
-/// An exit that waits for its completion.
+/// What an exit is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parked {
+pub struct Exit {
     /// SW_EXITCODE of the request.
-    pub exit_code: ExitCode,
+    pub code: ExitCode,
     /// SW_EXITINFO1 of the request.
     pub info1: u64,
+    /// SW_EXITINFO2 of the request.
+    pub info2: u64,
+}
+
+impl Exit {
+    /// What a request is about.
+    #[inline(always)]
+    pub const fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            code: snapshot.exit_code(),
+            info1: snapshot.info1(),
+            info2: snapshot.info2(),
+        }
+    }
 }
 
 /// Something that the guest did wrong, or that a host's administrator may want to know.
 #[derive(Clone, Copy, Debug)]
-pub enum Complaint<'a> {
+pub enum Complaint {
     /// The page cannot be reached: null, not in guest memory, read-only, or gone.
     UnreachablePage(u64),
     /// A request got an error reply.
-    Refused(&'a Snapshot, ErrorReason),
+    Refused {
+        /// What it was about.
+        exit: Exit,
+        /// What the guest marked valid.
+        valid: ValidBitmap,
+        /// SW_SCRATCH, zero if not valid.
+        scratch: u64,
+        /// Why.
+        reason: ErrorReason,
+    },
     /// A request by the MSR protocol that no host knows.
     UnknownMsr(GhcbMsr),
     /// The guest ends itself by the MSR protocol.
@@ -148,6 +171,9 @@ pub trait Vcpu {
 
     /// Lets KVM emulate an instruction on registers that are not the guest's own.
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment;
+
+    /// Lets KVM emulate CPUID of a function, subfunction 0, for a guest that need not have a page.
+    fn cpuid(&mut self, function: u32) -> Fulfilment;
 
     /// The registers after an emulation.
     fn registers(&self) -> Registers;
@@ -213,36 +239,39 @@ pub trait Vcpu {
     fn park(
         &mut self,
         page: Self::Page,
-        request: Snapshot,
+        exit: Exit,
         scratch: Option<Scratch<Self::Buffer>>,
     ) -> bool;
 
     /// The parked exit, if there is one.
-    fn parked(&self) -> Option<Parked>;
+    fn parked(&self) -> Option<Exit>;
 
     /// Copies a parked scratch area back, if it is to be.
     fn flush_scratch(&mut self);
 
     /// Hands `returned` registers of a parked exit to the guest, and unmaps the page.
-    fn finish(&mut self, parked: &Parked, returned: ValidBitmap);
+    fn finish(&mut self, parked: &Exit, returned: ValidBitmap);
 
     /// Traces a request in the page. Tracepoint `kvm_vmgexit_enter`.
-    fn trace_enter(&mut self, request: &Snapshot);
+    fn trace_enter(&mut self, exit: Exit);
 
     /// Traces a reply in the page. Tracepoint `kvm_vmgexit_exit`.
     fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply);
 
+    /// Whether a request in the MSR or its response is to be traced.
+    fn traces_msr(&self) -> bool;
+
     /// Traces a request in the MSR. Tracepoint `kvm_vmgexit_msr_protocol_enter`.
     fn trace_msr_enter(&mut self, msr: GhcbMsr);
 
-    /// Traces a response in the MSR. Tracepoint `kvm_vmgexit_msr_protocol_exit`.
-    fn trace_msr_exit(&mut self, msr: GhcbMsr, outcome: Outcome);
+    /// Traces what the MSR now holds. Tracepoint `kvm_vmgexit_msr_protocol_exit`.
+    fn trace_msr_exit(&mut self, outcome: Outcome);
 
     /// Counts an exit and what was answered.
     fn count(&mut self, kind: Kind, action: Action);
 
     /// Reports something to the host's log, at a limited rate.
-    fn complain(&mut self, complaint: Complaint<'_>);
+    fn complain(&mut self, complaint: Complaint);
 }
 
 pub use super::Outcome;

@@ -13,16 +13,15 @@ use ghcb_rs::{
         page::{Field, SharedPage},
         reply::{Action, ErrorReason, Reply},
         scratch::ScratchArea,
-        snapshot::Snapshot,
         version::Version,
     },
     vmgexit::{
         self,
-        instruction::Emulation,
+        instruction::{Emulation, Instruction},
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, Fulfilment, HoldType, Parked, Purpose, Registers, Scratch, Vcpu},
+        vcpu::{Complaint, Exit, Fulfilment, HoldType, Purpose, Registers, Scratch, Vcpu},
         Outcome,
     },
 };
@@ -90,8 +89,8 @@ pub enum Call {
 pub struct SevEs {
     /// Whether the page is mapped in `ghcb`.
     pub ghcb: bool,
-    pub exit_code: u64,
-    pub info1: u64,
+    /// Exit code and both infos.
+    pub exit: [u64; 3],
     /// `ghcb_sa` that is to be freed, and the place it stands for.
     pub scratch: Option<(ScratchArea, Vec<u8>)>,
     /// `ghcb_sa_sync`
@@ -124,6 +123,8 @@ pub struct Host {
     pub tsc_aux: u64,
     pub dr7: u64,
     pub jump_table: u64,
+    /// Whether someone listens to the tracepoints for the MSR.
+    pub traced: bool,
     pub registers: Registers,
     pub sev_es: SevEs,
     pub log: Vec<Call>,
@@ -148,6 +149,7 @@ impl Host {
             tsc_aux: TSC_AUX,
             dr7: DR7,
             jump_table: 0,
+            traced: true,
             registers: registers(0x61),
             sev_es: SevEs::default(),
             log: Vec::new(),
@@ -287,6 +289,19 @@ impl Vcpu for Host {
         self.answer
     }
 
+    fn cpuid(&mut self, function: u32) -> Fulfilment {
+        self.emulate(&Emulation {
+            instruction: Instruction::Cpuid,
+            registers: Registers {
+                rax: function.into(),
+                ..Registers::default()
+            },
+            cpl: 0,
+            xcr0: None,
+            xss: None,
+        })
+    }
+
     fn registers(&self) -> Registers {
         self.registers
     }
@@ -405,7 +420,7 @@ impl Vcpu for Host {
         self.log.push(Call::Terminate);
     }
 
-    fn park(&mut self, page: View, request: Snapshot, scratch: Option<Scratch<Vec<u8>>>) -> bool {
+    fn park(&mut self, page: View, exit: Exit, scratch: Option<Scratch<Vec<u8>>>) -> bool {
         assert!(
             !self.sev_es.ghcb && self.sev_es.scratch.is_none(),
             "parked twice"
@@ -415,13 +430,13 @@ impl Vcpu for Host {
             self.log.push(Call::CannotPark);
             return false;
         }
-        let (code, info1, info2) = (request.exit_code().0, request.info1(), request.info2());
+        let (code, info1, info2) = (exit.code.0, exit.info1, exit.info2);
         self.log
             .push(Call::Park(code, info1, info2, scratch.is_some()));
         self.sev_es.ghcb = true;
         // What is pinned cannot vanish.
         self.page.vanish(0, 0);
-        (self.sev_es.exit_code, self.sev_es.info1) = (code, info1);
+        self.sev_es.exit = [code, info1, info2];
         if let Some(scratch) = scratch {
             self.sev_es.scratch = Some((scratch.area, scratch.buffer));
             self.sev_es.write_back = scratch.write_back;
@@ -430,11 +445,10 @@ impl Vcpu for Host {
         true
     }
 
-    fn parked(&self) -> Option<Parked> {
-        self.sev_es.ghcb.then_some(Parked {
-            exit_code: ExitCode(self.sev_es.exit_code),
-            info1: self.sev_es.info1,
-        })
+    fn parked(&self) -> Option<Exit> {
+        let [code, info1, info2] = self.sev_es.exit;
+        let code = ExitCode(code);
+        self.sev_es.ghcb.then_some(Exit { code, info1, info2 })
     }
 
     fn flush_scratch(&mut self) {
@@ -454,9 +468,9 @@ impl Vcpu for Host {
         }
     }
 
-    fn finish(&mut self, parked: &Parked, returned: ValidBitmap) {
+    fn finish(&mut self, parked: &Exit, returned: ValidBitmap) {
         assert!(self.sev_es.ghcb, "finished what is not mapped");
-        let code = parked.exit_code.0;
+        let code = parked.code.0;
         self.log.push(Call::TraceExit(
             code,
             self.page.peek(0x398),
@@ -479,9 +493,9 @@ impl Vcpu for Host {
         self.sev_es.ghcb = false;
     }
 
-    fn trace_enter(&mut self, request: &Snapshot) {
-        let (code, info1, info2) = (request.exit_code().0, request.info1(), request.info2());
-        self.log.push(Call::TraceEnter(code, info1, info2));
+    fn trace_enter(&mut self, exit: Exit) {
+        self.log
+            .push(Call::TraceEnter(exit.code.0, exit.info1, exit.info2));
     }
 
     fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply) {
@@ -489,23 +503,26 @@ impl Vcpu for Host {
             .push(Call::TraceExit(exit_code.0, reply.info1(), reply.info2()));
     }
 
+    fn traces_msr(&self) -> bool {
+        self.traced
+    }
+
     fn trace_msr_enter(&mut self, msr: GhcbMsr) {
         self.log.push(Call::TraceMsrEnter(msr.0));
     }
 
-    fn trace_msr_exit(&mut self, msr: GhcbMsr, outcome: Outcome) {
-        self.log.push(Call::TraceMsrExit(msr.0, outcome.to_kvm()));
+    fn trace_msr_exit(&mut self, outcome: Outcome) {
+        self.log
+            .push(Call::TraceMsrExit(self.msr, outcome.to_kvm()));
     }
 
     fn count(&mut self, kind: Kind, action: Action) {
         self.counts.push((kind, action));
     }
 
-    fn complain(&mut self, complaint: Complaint<'_>) {
+    fn complain(&mut self, complaint: Complaint) {
         let text = match complaint {
-            Complaint::Refused(snapshot, reason) => {
-                format!("Refused {} {reason}", snapshot.exit_code())
-            }
+            Complaint::Refused { exit, reason, .. } => format!("Refused {} {reason}", exit.code),
             other => format!("{other:?}"),
         };
         self.log.push(Call::Complain(text));

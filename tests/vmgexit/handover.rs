@@ -29,7 +29,7 @@ fn begun_by_c(code: ExitCode, info1: u64) -> Host {
     host.page.put(0x3f0, 0);
     host.page.put(0x3f8, 3 << (115 - 64));
     host.sev_es.ghcb = true;
-    (host.sev_es.exit_code, host.sev_es.info1) = (code.0, info1);
+    host.sev_es.exit = [code.0, info1, 0];
     host
 }
 
@@ -136,7 +136,7 @@ fn c_finds_what_it_would_have_left() {
         assert_eq!(host.vmgexit(), Outcome::Userspace);
         done(0, &[]).assert_in(&before, &host.page.bytes());
         assert!(host.sev_es.ghcb);
-        assert_eq!((host.sev_es.exit_code, host.sev_es.info1), (code.0, info1));
+        assert_eq!(host.sev_es.exit, [code.0, info1, len]);
         let (area, copy) = host.sev_es.scratch.as_ref().unwrap();
         let range = BufferRange::new(0x840, len as usize).unwrap();
         assert_eq!(*area, ScratchArea::Shared(range));

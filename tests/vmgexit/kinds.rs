@@ -16,6 +16,16 @@ use crate::{
 
 #[test]
 fn a_refused_request_is_counted_under_its_event() {
+    for (code, info1, kind) in [
+        (0x7b, 0x11, Kind::PortIo),
+        (0x7b, 0x15, Kind::StringIo),
+        (0x7c, 0, Kind::ReadMsr),
+        (0x7c, 1, Kind::WriteMsr),
+    ] {
+        let host = Host::new().request(ExitCode(code), info1, 0, &[]);
+        host.page.put(0xff8, 1 << 32);
+        assert_reply(host, kind, &refused(ErrorReason::INVALID_USAGE), &[]);
+    }
     for (code, kind) in [
         (0x27, Kind::ReadDr7),
         (0x37, Kind::WriteDr7),
@@ -23,9 +33,6 @@ fn a_refused_request_is_counted_under_its_event() {
         (0x6f, Kind::Rdpmc),
         (0x72, Kind::Cpuid),
         (0x76, Kind::Invd),
-        (0x7b, Kind::PortIo),
-        // The direction is not known to be legal yet.
-        (0x7c, Kind::WriteMsr),
         (0x81, Kind::Vmmcall),
         (0x87, Kind::Rdtscp),
         (0x89, Kind::Wbinvd),

@@ -56,6 +56,16 @@ fn sev_information() {
     }
 }
 
+#[test]
+fn sev_information_is_the_same_when_nobody_listens() {
+    let mut host = Host::new();
+    (host.msr, host.traced) = (2, false);
+    assert_eq!(host.vmgexit(), Outcome::Resume);
+    assert_eq!(host.msr, 0x0002_0001_3300_0001);
+    assert_eq!(host.log, [Call::SetMsr(host.msr)]);
+    assert_eq!(host.counts, [(Kind::MsrSevInfo, Action::NO_ACTION)]);
+}
+
 fn cpuid(function: u32) -> Call {
     let rax = function.into();
     let (registers, instruction) = (

@@ -78,7 +78,7 @@ fn required_fields() {
     for size in 0..8 {
         for direction in [0, IN] {
             let host = ioio(0x80, size, STRING | direction, &[(Rax, 0)]);
-            assert_reply(host, Kind::PortIo, &missing, &[]);
+            assert_reply(host, Kind::StringIo, &missing, &[]);
         }
     }
 }
@@ -100,7 +100,11 @@ fn several_sizes_are_none() {
             let host = ioio(0x80, size, flags, &fields);
             assert_reply(
                 host,
-                Kind::PortIo,
+                if flags & STRING == 0 {
+                    Kind::PortIo
+                } else {
+                    Kind::StringIo
+                },
                 &refused(ErrorReason::INVALID_INPUT),
                 &[],
             );

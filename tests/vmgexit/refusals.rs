@@ -107,7 +107,7 @@ fn usage_comes_first() {
         ] {
             let host = Host::new().request(code, 0, 0, &[]);
             host.page.put(0xff8, (u64::from(usage) << 32) | 0x0001_0000);
-            let kind = Kind::of_refused(code);
+            let kind = Kind::of_refused(code, 0);
             assert_reply(host, kind, &refused(ErrorReason::INVALID_USAGE), &[]);
         }
     }
