@@ -13,7 +13,7 @@
 #include "insn.h"
 #include "vmcb.h"
 
-static bool automatic_exit(uint64_t code, uint64_t info1)
+bool svm_tcg_automatic_exit(uint64_t code, uint64_t info1)
 {
     switch (code) {
     case SVM_EXIT_EXCP_BASE + EXCP12_MCHK:
@@ -105,7 +105,7 @@ uintptr_t svm_tcg_intercept(CPUX86State *env, uint64_t code, uint64_t *info1,
         !(env->hflags & HF_GUEST_MASK) || code == (uint64_t)SVM_EXIT_ERR) {
         return ra;
     }
-    if (env->sev.vmsa && !automatic_exit(code, *info1)) {
+    if (env->sev.vmsa && !svm_tcg_automatic_exit(code, *info1)) {
         qemu_log_mask(CPU_LOG_INT, "SEV-ES: #VC(%#" PRIx64 ") at "
                       TARGET_FMT_lx "\n", code, env->eip);
         /* NPF and IOIO have written it on their way here */

@@ -76,6 +76,9 @@ void svm_tcg_virq(struct CPUArchState *env);
 
 /* ---- between the files of this directory ---- */
 
+/* Does this intercept leave an SEV-ES guest by itself, without #VC? */
+bool svm_tcg_automatic_exit(uint64_t code, uint64_t info1);
+
 /* Is private memory scrambled for the host?  Fixed before a guest runs */
 extern bool sev_tcg_opaque;
 void sev_tcg_set_opaque(bool on);
