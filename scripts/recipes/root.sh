@@ -15,7 +15,8 @@ packages=(
 	make gcc-14 gcc libc6-dev flex bison bc openssl libelf-dev libssl-dev zlib1g-dev libxxhash-dev pahole kmod
 	rustc rust-src rustfmt rust-clippy cargo bindgen rsync gawk xz-utils cpio patch pkgconf file
 	# QEMU.
-	python3 python3-venv python3-setuptools meson ninja-build libglib2.0-dev uuid-dev dpkg-dev seabios qemu-system-data
+	python3 python3-venv python3-setuptools meson ninja-build libglib2.0-dev nettle-dev uuid-dev dpkg-dev seabios
+	qemu-system-data
 	# Images and checks.
 	mount mmdebstrap busybox-static e2fsprogs ca-certificates llvm libclang-rt-dev shellcheck
 )
