@@ -5,57 +5,45 @@
  * the host talks to the SEV firmware (layout of Genoa, 1022:14ca, BAR 2).
  */
 #include "qemu/osdep.h"
-#include "qemu/units.h"
 #include "qemu/log.h"
-#include "qemu/bswap.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/msi.h"
-#include "cpu.h"
+#include "hw/qdev-properties.h"
 #include "compat.h"
-#include "psp.h"
+#include "firmware.h"
 
 #define TYPE_AMD_PSP "amd-psp"
 OBJECT_DECLARE_SIMPLE_TYPE(AmdPspState, AMD_PSP)
 
-#define R_INTEN         0x10690
-#define R_INTSTS        0x10694
-#define R_CMDRESP       0x10980
-#define R_CMDBUF_LO     0x109e0
-#define R_CMDBUF_HI     0x109e4
-#define R_FEATURE       0x109fc
-
-#define CMDRESP_RESP    (1u << 31)
-#define CMDRESP_IOC     (1u << 0)
-#define INT_SEV_DONE    (1u << 1)
-#define FEATURE_SEV     (1u << 0)
+#define WINDOW          0x10000         /* of the BAR: where the registers are */
+enum { R_INTEN = 0x690, R_INTSTS = 0x694, R_CMDRESP = 0x980, R_CMDBUF = 0x9e0, R_FEATURE = 0x9fc };
+enum { CMDRESP_RESP = 1 << 31, CMDRESP_IOC = 1, INT_SEV_DONE = 2, FEATURE_SEV = 1 };
 
 struct AmdPspState {
     PCIDevice parent_obj;
     MemoryRegion mmio;
-    uint32_t inten, intsts, cmdresp, lo, hi;
-    bool opaque;
+    uint32_t reg[R_FEATURE / 4 + 1], chip;
+    bool opaque, self_test;
 };
 
 static void psp_doorbell(AmdPspState *s, uint32_t val)
 {
-    int cmd = (val >> 16) & 0x7ff, len = sev_firmware_length(cmd), st;
-    uint64_t addr = ((uint64_t)s->hi << 32 | s->lo) & ~SEV_CBIT_MASK;
-    uint8_t b[SEV_COMMAND_MAX] = { 0 };
+    int cmd = (val >> 16) & 0x7ff, st;
+    int len = cmd < ARRAY_SIZE(sev_commands) ? sev_commands[cmd].len : 0;
+    uint64_t addr = sev_paddr(&s->reg[R_CMDBUF / 4]);
+    uint8_t b[COMMAND_MAX] = { 0 };
 
-    if (len && (!addr || pci_dma_read(&s->parent_obj, addr, b, len))) {
-        st = SEV_ST_INVALID_ADDRESS;
+    if ((len && !addr) || pci_dma_read(&s->parent_obj, addr, b, len)) {
+        st = ST_ADDRESS;
     } else {
         st = sev_firmware_command(cmd, b);
-        if (len) {
-            pci_dma_write(&s->parent_obj, addr, b, len);
-        }
+        pci_dma_write(&s->parent_obj, addr, b, len);
     }
-    qemu_log_mask(LOG_UNIMP, "amd-psp: command %#x handle %#x: status %#x\n",
-                  cmd, ldl_le_p(b), st);
-    s->cmdresp = CMDRESP_RESP | (val & 0x07ff0000) | st;
+    qemu_log_mask(LOG_UNIMP, "amd-psp: command %#x handle %#x: status %#x\n", cmd, ldl_le_p(b), st);
+    s->reg[R_CMDRESP / 4] = CMDRESP_RESP | (val & 0x07ff0000) | st;
     if (val & CMDRESP_IOC) {
-        s->intsts |= INT_SEV_DONE;
-        if ((s->inten & INT_SEV_DONE) && msi_enabled(&s->parent_obj)) {
+        s->reg[R_INTSTS / 4] |= INT_SEV_DONE;
+        if ((s->reg[R_INTEN / 4] & INT_SEV_DONE) && msi_enabled(&s->parent_obj)) {
             msi_notify(&s->parent_obj, 0);
         }
     }
@@ -63,46 +51,17 @@ static void psp_doorbell(AmdPspState *s, uint32_t val)
 
 static uint64_t psp_mmio_read(void *opaque, hwaddr addr, unsigned size)
 {
-    AmdPspState *s = opaque;
-
-    switch (addr) {
-    case R_FEATURE:
-        return FEATURE_SEV;
-    case R_INTEN:
-        return s->inten;
-    case R_INTSTS:
-        return s->intsts;
-    case R_CMDRESP:
-        return s->cmdresp;
-    case R_CMDBUF_LO:
-        return s->lo;
-    case R_CMDBUF_HI:
-        return s->hi;
-    }
-    return 0;
+    return addr - WINDOW <= R_FEATURE ? AMD_PSP(opaque)->reg[(addr - WINDOW) / 4] : 0;
 }
 
-static void psp_mmio_write(void *opaque, hwaddr addr, uint64_t val,
-                           unsigned size)
+static void psp_mmio_write(void *opaque, hwaddr addr, uint64_t val, unsigned size)
 {
     AmdPspState *s = opaque;
 
-    switch (addr) {
-    case R_INTEN:
-        s->inten = val;
-        break;
-    case R_INTSTS:
-        s->intsts &= ~val;
-        break;
-    case R_CMDRESP:
+    if (addr - WINDOW == R_CMDRESP) {
         psp_doorbell(s, val);
-        break;
-    case R_CMDBUF_LO:
-        s->lo = val;
-        break;
-    case R_CMDBUF_HI:
-        s->hi = val;
-        break;
+    } else if (addr - WINDOW < R_FEATURE) {
+        s->reg[(addr - WINDOW) / 4] = addr - WINDOW == R_INTSTS ? s->reg[R_INTSTS / 4] & ~val : val;
     }
 }
 
@@ -121,35 +80,29 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
         return;
     }
     sev_tcg_set_opaque(s->opaque);
-    memory_region_init_io(&s->mmio, OBJECT(s), &psp_mmio_ops, s, TYPE_AMD_PSP,
-                          1 * MiB);
+    sev_chip = s->chip;
+    if (s->self_test) {
+        exit(!sev_self_test());
+    }
+    memory_region_init_io(&s->mmio, OBJECT(s), &psp_mmio_ops, s, TYPE_AMD_PSP, 1 * MiB);
     pci_register_bar(pdev, 2, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->mmio);
-}
-
-static bool psp_get_opaque(Object *obj, Error **errp)
-{
-    return AMD_PSP(obj)->opaque;
-}
-
-static void psp_set_opaque(Object *obj, bool value, Error **errp)
-{
-    AMD_PSP(obj)->opaque = value;
-}
-
-static void psp_instance_init(Object *obj)
-{
-    AMD_PSP(obj)->opaque = true;
-    object_property_add_bool(obj, "opaque", psp_get_opaque, psp_set_opaque);
 }
 
 static void psp_reset(DeviceState *dev)
 {
     AmdPspState *s = AMD_PSP(dev);
 
-    sev_firmware_reset();
-    s->inten = s->intsts = s->lo = s->hi = 0;
-    s->cmdresp = CMDRESP_RESP;
+    sev_shutdown(0, NULL, NULL);
+    memset(s->reg, 0, sizeof(s->reg));
+    s->reg[R_CMDRESP / 4] = CMDRESP_RESP;
+    s->reg[R_FEATURE / 4] = FEATURE_SEV;
 }
+
+static const Property psp_properties[] = {
+    DEFINE_PROP_BOOL("opaque", AmdPspState, opaque, true),
+    DEFINE_PROP_UINT32("chip", AmdPspState, chip, 0),
+    DEFINE_PROP_BOOL("self-test", AmdPspState, self_test, false),
+};
 
 static void psp_class_init(ObjectClass *klass, SEV_CONST void *data)
 {
@@ -162,23 +115,15 @@ static void psp_class_init(ObjectClass *klass, SEV_CONST void *data)
     k->class_id = 0x1080;
     dc->desc = "AMD PSP with SEV firmware";
     device_class_set_legacy_reset(dc, psp_reset);
-    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+    device_class_set_props(dc, psp_properties);
 }
 
-static const TypeInfo psp_info = {
+static const TypeInfo psp_info[] = { {
     .name = TYPE_AMD_PSP,
     .parent = TYPE_PCI_DEVICE,
     .instance_size = sizeof(AmdPspState),
-    .instance_init = psp_instance_init,
     .class_init = psp_class_init,
-    .interfaces = (SEV_CONST InterfaceInfo[]) {
-        { INTERFACE_CONVENTIONAL_PCI_DEVICE },
-        { },
-    },
-};
+    .interfaces = (SEV_CONST InterfaceInfo[]) { { INTERFACE_CONVENTIONAL_PCI_DEVICE }, { } },
+} };
 
-static void psp_register(void)
-{
-    type_register_static(&psp_info);
-}
-type_init(psp_register)
+DEFINE_TYPES(psp_info)

@@ -1,0 +1,120 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What the parts of the SEV firmware know of each other.
+ */
+#ifndef I386_TCG_SEV_FIRMWARE_H
+#define I386_TCG_SEV_FIRMWARE_H
+
+#include "qemu/bswap.h"
+#include "qemu/units.h"
+#include "cpu.h"
+
+enum { API_MAJOR = 1, API_MINOR = 55, API_BUILD = 21, MAX_GUESTS = 64, PAGE = 4096 };
+enum { EC_BYTES = 72 };                 /* of a number, little-endian */
+
+enum {
+    ST_OK, ST_PLATFORM_STATE, ST_GUEST_STATE, ST_CONFIG, ST_LEN, ST_OWNED, ST_CERTIFICATE,
+    ST_POLICY, ST_INACTIVE, ST_ADDRESS, ST_SIGNATURE, ST_MEASUREMENT, ST_ASID_OWNED, ST_ASID,
+    ST_DFFLUSH = 0xf, ST_GUEST, ST_COMMAND, ST_ACTIVE, ST_UNSUPPORTED = 0x15, ST_PARAM,
+    ST_RESOURCE, ST_SECURE_DATA,
+};
+#define REFUSE(if_so, status) do { if (if_so) { return status; } } while (0)
+
+enum { P_UNINIT, P_INIT, P_WORKING };
+enum { G_UNINIT, G_LUPDATE, G_LSECRET, G_RUNNING, G_SUPDATE, G_RUPDATE, G_SENT };
+enum { POLICY_NODBG = 1, POLICY_NOKS = 2, POLICY_ES = 4, POLICY_NOSEND = 8, POLICY_DOMAIN = 16,
+       POLICY_SEV = 32 };
+
+/* Certificate, version 1; little-endian */
+typedef struct QEMU_PACKED SevCert {
+    uint32_t version;
+    uint8_t api_major, api_minor, reserved[2];
+    uint32_t usage, algo, curve;
+    uint8_t q[2][EC_BYTES], reserved2[880];
+    struct QEMU_PACKED { uint32_t usage, algo; uint8_t rs[2][EC_BYTES], zero[368]; } sig[2];
+} SevCert;
+QEMU_BUILD_BUG_ON(sizeof(SevCert) != 2084);
+#define CERT_BODY       offsetof(SevCert, sig)
+enum { USAGE_NONE = 0x1000, USAGE_OCA, USAGE_PEK, USAGE_PDH, USAGE_CEK };
+enum { ALGO_ECDSA = 2, ALGO_ECDH, ALGO_SHA384 = 0x100 };        /* else SHA-256 */
+
+/* What lasts over SHUTDOWN */
+typedef struct SevIdentity {
+    bool present, external;             /* external: its PEK was imported */
+    SevCert oca, pek, pdh;
+    uint8_t oca_key[EC_BYTES], pek_key[EC_BYTES], pdh_key[EC_BYTES];
+} SevIdentity;
+extern SevIdentity *sev_id;
+extern uint32_t sev_chip;               /* which of all chips this is */
+
+typedef struct SevGuest {
+    uint8_t state;
+    uint32_t policy, asid;              /* ASID 0: not active */
+    uint64_t key;
+    GChecksum *launched;                /* NULL: it was received */
+    uint8_t digest[32], measure[32];
+    uint8_t tek[16], tik[16];           /* transport keys, one after the other */
+} SevGuest;
+
+extern struct SevFirmware {
+    uint8_t state;
+    bool es;
+    int guests;
+    SevGuest guest[MAX_GUESTS];         /* handle - 1 */
+    bool asid_stale[SEV_ASIDS + 1];     /* needs DF_FLUSH */
+} sev_fw;
+
+/* Run @cmd on its buffer @b, which takes the answer; gives the status */
+int sev_firmware_command(int cmd, uint8_t *b);
+/* Print what is emulated and check how; false: something is wrong */
+bool sev_self_test(void);
+
+/* A command: @g is its guest, @b its buffer; gives the status */
+typedef int SevHandler(int cmd, SevGuest *g, uint8_t *b);
+extern const struct SevCommand {
+    const char *name, *when;
+    uint8_t len;                        /* of what ccp hands over, in bytes */
+    uint8_t platform, guest;            /* states; 0: it concerns no guest */
+    SevHandler *run;
+} sev_commands[0x62];
+#define COMMAND_MAX     68              /* longest of all lengths */
+SevHandler sev_init, sev_shutdown, sev_factory_reset, sev_platform_status, sev_pek_gen,
+    sev_pek_csr, sev_pek_cert_import, sev_pdh_cert_export, sev_pdh_gen, sev_df_flush,
+    sev_download_firmware, sev_get_id, sev_decommission, sev_activate, sev_deactivate,
+    sev_guest_status, sev_start, sev_launch_update, sev_launch_measure, sev_finish,
+    sev_attestation, sev_debug, sev_send_start, sev_packet;
+
+/* ---- memory: firmware.c ---- */
+
+#define sev_paddr(p)    (ldq_le_p(p) & ~SEV_CBIT_MASK)
+/* As the host sees it */
+bool sev_host_io(uint64_t addr, void *buf, uint64_t len, bool write);
+/* As the guest sees it through its C-bit; a write scrambles @buf */
+bool sev_guest_io(SevGuest *g, uint64_t addr, uint8_t *buf, uint32_t len, bool write);
+/* The buffer whose address is at @p and whose length @len bytes on; gives the status */
+int sev_input(const uint8_t *p, void *buf, uint32_t size);
+int sev_output(uint8_t *p, int len, void *buf, uint32_t size);
+
+/* ---- cryptography: keys.c ---- */
+
+typedef void SevRandom(void *ctx, size_t len, uint8_t *p);
+SevRandom sev_random;
+/* HMAC-SHA-256 over pieces; the last of them has no address */
+typedef struct SevBytes { const void *p; size_t len; } SevBytes;
+void sev_hmac(const void *key, size_t key_len, uint8_t mac[32], const SevBytes *v);
+#define HMAC(key, len, mac, ...) sev_hmac(key, len, mac, (SevBytes[]) { __VA_ARGS__, { NULL } })
+/* SP 800-108 in counter mode with HMAC-SHA-256, for 128 bits */
+void sev_kdf(const void *key, size_t key_len, const char *label, SevBytes context, uint8_t *out);
+/* AES-128 in counter mode */
+void sev_ctr(const uint8_t *key, const uint8_t *iv, void *p, size_t len);
+/* A new key pair; @random decides which */
+void sev_cert_new(SevCert *c, uint32_t usage, uint8_t *key, SevRandom *random);
+bool sev_cert_is(const SevCert *c, uint32_t usage);
+void sev_sign(const uint8_t *key, const void *p, size_t len, uint8_t rs[2][EC_BYTES]);
+void sev_cert_sign(SevCert *c, int slot, uint32_t usage, const uint8_t *key);
+bool sev_cert_signed(const SevCert *c, const SevCert *by);
+/* ECDH; false: the peer's key is none */
+bool sev_agree(const uint8_t *key, const SevCert *peer, uint8_t z[48]);
+
+#endif

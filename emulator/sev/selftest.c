@@ -1,0 +1,99 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * -device amd-psp,self-test=on: what is emulated, as the code that does it says
+ * by itself, and whether it computes what others do.
+ */
+#include "qemu/osdep.h"
+#include "firmware.h"
+#include "vmcb.h"
+#include "compat.h"
+
+static bool well = true;
+
+static void check(const char *what, bool ok)
+{
+    printf("%s %s\n", ok ? "ok" : "not ok", what);
+    well &= ok;
+}
+
+static void print_all(CPUX86State *env)
+{
+    static const char *const who[] = { "the host", "an SEV guest", "an SEV-ES guest" };
+    uint32_t a = 0, b = 0, c = 0, d = 0, i, msr;
+
+    sev_tcg_cpuid(env, &a, &b, &c, &d);
+    check("x-sev-tcg", c == SEV_ASIDS);
+    printf("CPUID 0x8000001f: eax=%#x ebx=%#x ecx=%#x edx=%#x\n"
+           "ASIDs: 1 to %d SEV-ES, %d to %d SEV; C-bit %d\n", a, b, c, d, d - 1, d, c, b & 63);
+    for (i = 0; i < 3; i++) {
+        env->hflags |= i ? HF_GUEST_MASK : 0;
+        env->sev.cbit = i ? SEV_CBIT_MASK : 0;
+        env->sev.vmsa = i == 2 ? PAGE : 0;
+        printf("MSRs of %s:", who[i]);
+        for (msr = 0xc0010000; msr < 0xc0012000; msr++) {
+            env->regs[R_ECX] = msr;
+            if (sev_tcg_rdmsr(env)) {
+                printf(" %#x", msr);
+            }
+        }
+        printf("\n");
+    }
+    printf("Exits of an SEV-ES guest that are automatic (all others are #VC):");
+    for (i = 0; i <= SVM_EXIT_VMGEXIT; i++) {
+        if (svm_tcg_automatic_exit(i, 0)) {
+            printf(" %#x", i);
+        }
+    }
+    printf("\nPrivate memory: %s the host\nFirmware: API %d.%d build %d\n",
+           sev_tcg_opaque ? "scrambled for" : "readable by", API_MAJOR, API_MINOR, API_BUILD);
+    for (i = 0; i < ARRAY_SIZE(sev_commands); i++) {
+        if (sev_commands[i].run) {
+            printf("  %#04x %s: %d bytes; %s\n", i, sev_commands[i].name, sev_commands[i].len,
+                   sev_commands[i].when);
+        }
+    }
+}
+
+bool sev_self_test(void)
+{
+    static const uint8_t aes[] = "\x66\xe9\x4b\xd4\xef\x8a\x2c\x3b\x88\x4c\xfa\x59\xca\x34\x2b\x2e";
+    static const uint8_t kdf[] = "\xab\x4d\x26\x9f\xcc\x62\xbe\xdb\x45\x11\xd5\x6c\x38\x6c\xe7\x06";
+    /* Of INIT to LAUNCH_MEASURE: command, and words of its buffer */
+    static const uint32_t launch[][6] = {
+        { 0x01 }, { 0x30 }, { 0x21, 1, SEV_MIN_SEV_ASID }, { 0x31, 1, 0, 1 * MiB, 0, PAGE },
+        { 0x33, 1, 0, 2 * MiB, 0, 48 },
+    };
+    uint8_t zero[PAGE] = { 0 }, buf[PAGE] = { 0 }, head[8] = { 4, API_MAJOR, API_MINOR, API_BUILD };
+    g_autoptr(GHmac) mac = g_hmac_new(G_CHECKSUM_SHA256, zero, 16);
+    SevCert pdh;
+    gsize n = 32;
+    int i;
+
+    print_all(cpu_env(first_cpu));
+    sev_ctr(zero, zero, buf, 16);
+    check("AES-128 in counter mode", !memcmp(buf, aes, 16));
+    sev_kdf(zero, 16, "sev-master-secret", (SevBytes) { zero, 16 }, buf);
+    check("key derivation", !memcmp(buf, kdf, 16));
+    sev_host_io(1 * MiB, zero, PAGE, true);
+    for (i = 0; i < ARRAY_SIZE(launch); i++) {
+        uint32_t b[COMMAND_MAX / 4] = { 0 };
+
+        memcpy(b, &launch[i][1], 20);
+        check(sev_commands[launch[i][0]].name, !sev_firmware_command(launch[i][0], (uint8_t *)b));
+    }
+    sev_host_io(1 * MiB, buf, PAGE, false);
+    check("private memory", sev_tcg_opaque == !!memcmp(buf, zero, PAGE));
+    /* The same by another library */
+    sev_host_io(2 * MiB, buf, 48, false);
+    g_hmac_update(mac, head, 8);
+    g_hmac_update(mac, sev_fw.guest[0].digest, 32);
+    g_hmac_update(mac, buf + 32, 16);
+    g_hmac_get_digest(mac, buf + 48, &n);
+    check("measurement", !memcmp(buf, buf + 48, 32));
+    pdh = sev_id->pdh;
+    check("certificate", sev_cert_signed(&pdh, &sev_id->pek));
+    pdh.q[0][0] ^= 1;
+    check("altered certificate", !sev_cert_signed(&pdh, &sev_id->pek));
+    return well;
+}
