@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include "guest.h"
+#include "owner.h"
 #include "sha256.h"
 #include "tests.h"
 
@@ -23,15 +24,6 @@ static bool fails(struct vm *vm, int ret, uint32_t error)
 }
 
 static void nothing(void) { }
-
-static int platform(int cmd, void *data, uint32_t *error)
-{
-    struct sev_issue_cmd c = { .cmd = cmd, .data = (uintptr_t)data };
-    int ret = ioctl(sev_device(), SEV_ISSUE_CMD, &c);
-
-    *error = c.error;
-    return ret;
-}
 
 static bool platform_state(void)
 {

@@ -73,19 +73,22 @@ static bool run(const struct test *t)
 
 int main(int argc, char **argv)
 {
-    const struct test *const all[] = { cpu_tests, event_tests, firmware_tests,
-                                       memory_tests };
+    const struct test *const all[] = {
+        cpu_tests, event_tests, memory_tests, firmware_tests, certificate_tests,
+        session_tests, migration_tests, mailbox_tests,
+    };
+    const int groups = sizeof(all) / sizeof(all[0]);
     int i, n = 0, passed = 0;
     const struct test *t;
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < groups; i++) {
         for (t = all[i]; t->name; t++) {
             n++;
         }
     }
     printf("KTAP version 1\n1..%d\n", n);
     n = 0;
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < groups; i++) {
         for (t = all[i]; t->name; t++) {
             bool ok;
 

@@ -12,7 +12,8 @@ struct test {
 };
 
 extern const struct test cpu_tests[], event_tests[], firmware_tests[],
-                         memory_tests[];
+                         memory_tests[], certificate_tests[], session_tests[],
+                         migration_tests[], mailbox_tests[];
 
 /* Has the guest come to its end without a failure? */
 bool guest_passed(volatile struct mailbox *s);

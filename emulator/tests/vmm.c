@@ -17,10 +17,10 @@
 extern char __executable_start[], _end[];
 extern void guest_entry(void);
 
+static int fd = -1;                     /* of /dev/sev */
+
 int sev_device(void)
 {
-    static int fd = -1;
-
     if (fd < 0) {
         fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
         if (fd < 0) {
@@ -28,6 +28,14 @@ int sev_device(void)
         }
     }
     return fd;
+}
+
+bool sev_close(void)
+{
+    bool ok = fd < 0 || !close(fd);
+
+    fd = -1;
+    return ok;
 }
 
 int vm_sev(struct vm *vm, int cmd, void *data)

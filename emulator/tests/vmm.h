@@ -54,6 +54,8 @@ struct vm *vm_launch(enum type type, void (*fn)(void));
 int vm_run(struct vm *vm);
 volatile struct mailbox *vm_shared(struct vm *vm);
 
+/* /dev/sev, opened when first asked for */
 int sev_device(void);
+bool sev_close(void);
 
 #endif
