@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# ghcb_rs.ko, against the prepared kernel tree; and for the tests, a kvm_amd that it was not built for.
+# ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, and a kvm_amd that the
+# module was not built for.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -13,6 +14,12 @@ module_sources /checkout | (cd /checkout && cpio -pdm --quiet /cache/module/sour
 /cache/kernel/build/tools/objtool/objtool klp post-link source/ghcb_rs.ko
 bash /checkout/scripts/panic-check source/ghcb_rs.ko
 mv source/ghcb_rs.ko .
+rm -r source
+
+mkdir source
+cp /checkout/selftests/second_patch/* source/
+/cache/kernel/make M=/cache/module/source modules
+mv source/second_patch.ko .
 rm -r source
 
 # Debian's own, with one bit of its build ID turned.
