@@ -291,6 +291,16 @@ pub mod device {
         (gpa as u8).wrapping_mul(31) ^ 0xc3
     }
 
+    /// What a read of an MSR brings that the VMM serves.
+    pub const fn msr_value(index: u32) -> u64 {
+        (index as u64 ^ 0x5a5a_0000_c3c3).wrapping_mul(0x0001_0000_4001)
+    }
+
+    /// Whether the VMM refuses an MSR: all with an odd number.
+    pub const fn refuses_msr(index: u32) -> bool {
+        index % 2 == 1
+    }
+
     /// What an IN of `size` bytes from `port` brings.
     pub fn port_value(port: u16, size: usize) -> u64 {
         value(size, |offset| port_byte(port, offset))

@@ -4,7 +4,7 @@
 use kvm_bindings::{
     kvm_run, KVM_EXIT_AP_RESET_HOLD, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_HYPERCALL,
     KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO,
-    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
+    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR,
 };
 use mailbox::device;
 
@@ -28,6 +28,12 @@ pub enum Exit {
         len: u32,
         write: bool,
         data: [u8; 8],
+    },
+    /// Access to an MSR that userspace serves; `data` is what a write wrote.
+    Msr {
+        index: u32,
+        reason: u32,
+        data: Option<u64>,
     },
     /// A system event with its data.
     SystemEvent { type_: u32, data: Vec<u64> },
@@ -106,6 +112,15 @@ impl Exit {
                     data: data[..count].to_vec(),
                 }
             }
+            reason @ (KVM_EXIT_X86_RDMSR | KVM_EXIT_X86_WRMSR) => {
+                // SAFETY: As above.
+                let msr = unsafe { detail.msr };
+                Self::Msr {
+                    index: msr.index,
+                    reason: msr.reason,
+                    data: (reason == KVM_EXIT_X86_WRMSR).then_some(msr.data),
+                }
+            }
             KVM_EXIT_HYPERCALL => {
                 // SAFETY: As above.
                 let call = unsafe { detail.hypercall };
@@ -160,7 +175,7 @@ unsafe fn io_data(run: &kvm_run) -> &[u8] {
     }
 }
 
-/// Answer the reads of the exit in `run`: the bytes of an IN, the data of an MMIO read.
+/// Answer the exit in `run`: the bytes of an IN, the data of an MMIO read, the value of an MSR or a refusal.
 ///
 /// # Safety
 ///
@@ -192,6 +207,14 @@ pub unsafe fn answer(run: &mut kvm_run) {
                 for (offset, byte) in mmio.data.iter_mut().enumerate() {
                     *byte = device::mmio_byte(gpa.wrapping_add(offset as u64));
                 }
+            }
+        }
+        KVM_EXIT_X86_RDMSR | KVM_EXIT_X86_WRMSR => {
+            // SAFETY: As above.
+            let msr = unsafe { &mut run.__bindgen_anon_1.msr };
+            msr.error = u8::from(device::refuses_msr(msr.index));
+            if run.exit_reason == KVM_EXIT_X86_RDMSR {
+                msr.data = device::msr_value(msr.index);
             }
         }
         _ => {}

@@ -11,7 +11,7 @@ use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use mailbox::{device, map};
 use std::cell::Cell;
 use std::process::ExitCode as Status;
-use vmm::backing::{self, After, Change, Need, Place, CHANGES, SLOT};
+use vmm::backing::{self, After, Change, Need, Place, CHANGES, PAGE, SLOT};
 use vmm::catalog::PORT;
 use vmm::check::Check;
 use vmm::exit::Exit;
@@ -135,6 +135,10 @@ fn before(request: &Request, change: &Change) -> Result<(Outcome, Vec<String>)> 
     let mut outcome = vm.take(Attempt::msr(map::MOVING))?;
     let now = if moved.get() { &other } else { &memory }.page();
     let mut check = Check::new();
+    // A slot without a log has none to give.
+    if let Ok(log) = vm.vm().fd().get_dirty_log(SLOT, PAGE) {
+        check.same("the log of written pages", log, vec![1]);
+    }
     // The old page, where there still is one.
     let old = if moved.get() {
         Some(memory.page())

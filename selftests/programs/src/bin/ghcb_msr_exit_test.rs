@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+//! MSR accesses that userspace serves or refuses.
+
+use anyhow::Result;
+use clap::Parser;
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::page::Field;
+use ghcb_rs::ghcb_abi::reply::EventInjection;
+use mailbox::device;
+use std::process::ExitCode as Status;
+use vmm::catalog::{MTRR_BASE, NO_MSR};
+use vmm::check::Check;
+use vmm::exit::Exit;
+use vmm::handler::Handler;
+use vmm::ktap::{self, Options};
+use vmm::msr_filter::{self, KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_UNKNOWN};
+use vmm::request::Request;
+use vmm::steps::{Attempt, StepVm};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+const VALUE: u64 = 0x1234_5678_9abc_def0;
+
+fn main() -> Status {
+    let arguments = Arguments::parse();
+    ktap::run(&arguments.options, |report| {
+        let handler = report.handler();
+        let mut vm = StepVm::new()?;
+        msr_filter::leave(vm.vm().fd(), MTRR_BASE as u32, 2)?;
+        for (index, reason, name) in [
+            (MTRR_BASE as u32, KVM_MSR_EXIT_REASON_FILTER, "filtered"),
+            (MTRR_BASE as u32 + 1, KVM_MSR_EXIT_REASON_FILTER, "filtered"),
+            (NO_MSR as u32, KVM_MSR_EXIT_REASON_UNKNOWN, "unknown"),
+            (NO_MSR as u32 + 1, KVM_MSR_EXIT_REASON_UNKNOWN, "unknown"),
+        ] {
+            let end = if device::refuses_msr(index) {
+                "refused"
+            } else {
+                "served"
+            };
+            for data in [None, Some(VALUE)] {
+                let access = if data.is_some() { "WRMSR" } else { "RDMSR" };
+                report.test(
+                    &format!("{access} {index:#x}, {name}: {end} by userspace"),
+                    || {
+                        let want = Exit::Msr {
+                            index,
+                            reason,
+                            data,
+                        };
+                        access_msr(&mut vm, handler, &want)
+                    },
+                );
+            }
+        }
+        report.test("an MSR that is not filtered: no exit", || {
+            let request = read(MTRR_BASE as u32 + 2);
+            let outcome = vm.take(Attempt::page(&request))?;
+            let mut check = Check::new();
+            check
+                .quiet(&outcome)
+                .answered(&request, &outcome, handler, 0);
+            Ok(check.done())
+        });
+        Ok(())
+    })
+}
+
+fn read(index: u32) -> Request {
+    Request::new(ExitCode::MSR, 0, 0).with(Field::Rcx, index.into())
+}
+
+/// The access that brings the exit `want`.
+fn access_msr(vm: &mut StepVm, handler: Handler, want: &Exit) -> Result<Vec<String>> {
+    let Exit::Msr { index, data, .. } = want else {
+        anyhow::bail!("not an exit for an MSR");
+    };
+    let request = match data {
+        None => read(*index),
+        Some(value) => Request::new(ExitCode::MSR, 1, 0)
+            .with(Field::Rcx, (*index).into())
+            .with(Field::Rax, value & 0xffff_ffff)
+            .with(Field::Rdx, value >> 32),
+    };
+    let outcome = vm.take(Attempt::page(&request))?;
+    let reply = outcome.reply();
+    let mut check = Check::new();
+    check.went_on(&outcome).same(
+        "exits",
+        outcome.exits.as_slice(),
+        std::slice::from_ref(want),
+    );
+    if device::refuses_msr(*index) {
+        check.same("SW_EXITINFO1", reply.info1, 1).same(
+            "SW_EXITINFO2",
+            reply.info2,
+            EventInjection::GP.0,
+        );
+    } else {
+        check.answered(&request, &outcome, handler, 0);
+        if data.is_none() {
+            let value = device::msr_value(*index);
+            check
+                .same("RAX", reply.rax, value & 0xffff_ffff)
+                .same("RDX", reply.rdx, value >> 32);
+        }
+    }
+    Ok(check.done())
+}
