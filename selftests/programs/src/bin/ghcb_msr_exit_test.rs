@@ -95,11 +95,11 @@ fn access_msr(vm: &mut StepVm, handler: Handler, want: &Exit) -> Result<Vec<Stri
         std::slice::from_ref(want),
     );
     if device::refuses_msr(*index) {
-        check.same("SW_EXITINFO1", reply.info1, 1).same(
-            "SW_EXITINFO2",
-            reply.info2,
-            EventInjection::GP.0,
-        );
+        // C extends the sign of the event.
+        let fault = EventInjection::GP_WITHOUT_ERROR_CODE.0 as u32;
+        check
+            .same("SW_EXITINFO1", reply.info1, 1)
+            .same("SW_EXITINFO2", reply.info2 as u32, fault);
     } else {
         check.answered(&request, &outcome, handler, 0);
         if data.is_none() {
