@@ -168,9 +168,16 @@ static bool attestation(void)
            signature_of(&report, 52, report.r, report.s, &c.pek);
 }
 
+/* Chain, provisioning, session, measurement, secret and report: no error */
+static bool crate(void)
+{
+    return system("./sev_owner") == 0;
+}
+
 const struct test session_tests[] = {
     { "LAUNCH_START refuses what its session does not cover", refused },
     { "measurement and secret under the owner's keys", owners_secret },
     { "attestation report", attestation },
+    { "the sev crate finds all this in order", crate },
     { NULL, NULL }
 };

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The program that tests the emulator.
+# The program that tests the emulator, and a user of its firmware by the sev crate.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 make -C /checkout/emulator/tests CC=gcc-14 OUT="$1" "$1/behaviours"
+export CARGO_TARGET_DIR=/cache/target/behaviours
+cargo build --release --locked --manifest-path /checkout/emulator/tests/sev_owner/Cargo.toml
+cp "$CARGO_TARGET_DIR/release/sev_owner" "$1/"
