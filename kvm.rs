@@ -4,13 +4,15 @@
 //!
 //! What is left behind in a vCPU between two exits is always what KVM's own code would have left: a task
 //! may change between the replaced and the original functions wherever neither is on its stack. An exit
-//! that is complete leaves nothing. A parked exit leaves the page mapped in `sev_es.ghcb`, "no action"
+//! that is complete leaves nothing. One whose reply is deferred leaves what [`deferral`] says, and becomes a
+//! parked one before C takes over. A parked exit leaves the page mapped in `sev_es.ghcb`, "no action"
 //! written into it, the request in the VMCB's exit fields, and the scratch area in `sev_es.ghcb_sa`, which
 //! points into the mapped page, or to a copy of what is sent or lies elsewhere.
 
 mod abi_proof;
 pub(crate) mod bindings;
 mod buffer;
+pub(crate) mod deferral;
 pub(crate) mod identity;
 pub(crate) mod imports;
 mod page;
@@ -32,7 +34,9 @@ use crate::{
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, Exit, Fulfilment, HoldType, Purpose, Registers, Scratch, Vcpu},
+        vcpu::{
+            Complaint, Deferred, Exit, Fulfilment, HoldType, Purpose, Registers, Scratch, Vcpu,
+        },
         Outcome,
     },
 };
@@ -44,6 +48,7 @@ use core::{
     ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering},
 };
+use kernel::error::Result;
 use page::{MappedPage, UserPage};
 
 // bindgen has no offset for what an unnamed union holds: the save area, where C keeps the CPL.
@@ -69,6 +74,8 @@ mod reset_hold {
 /// `svm` points to the vCPU of an SEV-ES guest, and this task is the one that runs it: it holds
 /// `vcpu->mutex` and is inside KVM_RUN, in the address space of the VM's owner, with `kvm->srcu` held for
 /// reading. Only this task touches the fields that are touched here.
+///
+/// The exception is [`deferral::hand_back`], which holds `vcpu->mutex` and does the rest itself.
 pub(crate) struct KvmVcpu {
     svm: NonNull<vcpu_svm>,
 }
@@ -189,6 +196,18 @@ impl KvmVcpu {
             (*control).exit_code = exit_code.0;
             (*control).exit_info_1 = info1;
             (*control).exit_info_2 = info2;
+        }
+    }
+
+    /// The request that [`set_exit`](Self::set_exit) has put there.
+    fn exit(&self) -> Exit {
+        // SAFETY: By the invariant, the VMCB is this task's alone while the guest does not run.
+        unsafe {
+            Exit {
+                code: ExitCode((*self.control()).exit_code),
+                info1: (*self.control()).exit_info_1,
+                info2: (*self.control()).exit_info_2,
+            }
         }
     }
 
@@ -548,76 +567,34 @@ impl Vcpu for KvmVcpu {
         }
     }
 
+    #[inline(always)]
+    fn defer(&mut self, page: &UserPage, exit: Exit, scratch: Option<&Scratch<Buffer>>) -> bool {
+        self.mark_deferred(page, exit, scratch)
+    }
+
+    fn take_deferred(&mut self) -> Option<Deferred<Buffer>> {
+        self.unmark_deferred()
+    }
+
     #[inline(never)]
     fn park(&mut self, page: UserPage, exit: Exit, scratch: Option<Scratch<Buffer>>) -> bool {
         self.set_exit(exit.code, exit.info1, exit.info2);
-        let gpa = page.gfn() << PAGE_SHIFT;
-        // SAFETY: By the invariant, these fields are this task's alone, and no page is mapped: the last one
-        // was unmapped before the guest ran. What is mapped stays so until the exit is complete.
-        unsafe {
-            let sev_es = &raw mut (*self.svm()).sev_es;
-            let map = &raw mut (*sev_es).ghcb_map;
-            if imports::kvm_vcpu_map(self.vcpu(), page.gfn(), map, true) != 0 {
-                self.cancel_userspace_exit();
-                return false;
-            }
-            if let Some(Scratch {
-                area,
-                buffer,
-                write_back,
-            }) = scratch
-            {
-                (*sev_es).sw_scratch = match area {
-                    ScratchArea::Shared(range) => gpa | range.offset() as u64,
-                    ScratchArea::External { gpa, .. } => gpa,
-                };
-                // As in C, KVM receives in the page itself, or in memory that whoever completes the exit
-                // writes back and frees. What it sends has been read, and is not read again. Nothing of this
-                // vCPU remains in use: userspace may move the guest to the vCPU of another VM meanwhile.
-                let parked = match area {
-                    ScratchArea::Shared(range) if write_back => {
-                        let place = (*map).hva.cast::<u8>().add(range.offset());
-                        buffer.move_to(self.vcpu(), place);
-                        Ok((place.cast(), range.len(), false))
-                    }
-                    _ => {
-                        let memory = buffer.into_raw(self.vcpu());
-                        memory.map(|(memory, len)| (memory, len, true))
-                    }
-                };
-                let Ok((place, len, is_own)) = parked else {
-                    imports::kvm_vcpu_unmap(self.vcpu(), map);
-                    self.cancel_userspace_exit();
-                    return false;
-                };
-                (*sev_es).ghcb_sa = place;
-                (*sev_es).ghcb_sa_len = len as u32;
-                (*sev_es).ghcb_sa_sync = write_back && is_own;
-                (*sev_es).ghcb_sa_free = is_own;
-            }
-            (*sev_es).ghcb = (*map).hva.cast();
+        // SAFETY: By the invariant, the fields are this task's alone, and no page is mapped: the last one
+        // was unmapped before the guest ran.
+        let is_mapped = unsafe {
+            let map = &raw mut (*self.svm()).sev_es.ghcb_map;
+            imports::kvm_vcpu_map(self.vcpu(), page.gfn(), map, true) == 0
+                && self.leave_mapped(scratch).is_ok()
+        };
+        if !is_mapped {
+            self.cancel_userspace_exit();
         }
-        if let Some(mapped) = self.mapped_page() {
-            Field::SwExitInfo1.store(&mapped, Action::NO_ACTION.0.into());
-            Field::SwExitInfo2.store(&mapped, 0);
-            ValidBitmap::REPLY.store(&mapped);
-        }
-        true
+        is_mapped
     }
 
     #[inline]
     fn parked(&self) -> Option<Exit> {
-        if !self.has_parked_exit() {
-            return None;
-        }
-        // SAFETY: By the invariant, the fields are this task's alone.
-        unsafe {
-            Some(Exit {
-                code: ExitCode((*self.control()).exit_code),
-                info1: (*self.control()).exit_info_1,
-                info2: (*self.control()).exit_info_2,
-            })
-        }
+        self.has_parked_exit().then(|| self.exit())
     }
 
     fn flush_scratch(&mut self) {
@@ -722,6 +699,57 @@ impl KvmVcpu {
             let base = NonNull::new((*self.svm()).sev_es.ghcb.cast::<u64>())?;
             Some(MappedPage::new(base))
         }
+    }
+
+    /// Leaves an exit behind with its page in `ghcb_map`, which is unmapped if there is no memory.
+    ///
+    /// # Safety
+    ///
+    /// The page is mapped there, and stays so until the exit is complete.
+    unsafe fn leave_mapped(&mut self, scratch: Option<Scratch<Buffer>>) -> Result {
+        // SAFETY: By the invariant and the caller.
+        unsafe {
+            let sev_es = &raw mut (*self.svm()).sev_es;
+            let map = &raw mut (*sev_es).ghcb_map;
+            if let Some(Scratch {
+                area,
+                buffer,
+                write_back,
+            }) = scratch
+            {
+                (*sev_es).sw_scratch = match area {
+                    ScratchArea::Shared(range) => (*map).gfn << PAGE_SHIFT | range.offset() as u64,
+                    ScratchArea::External { gpa, .. } => gpa,
+                };
+                // As in C, KVM receives in the page itself, or in memory that whoever completes the exit
+                // writes back and frees. What it sends has been read, and is not read again. Nothing of this
+                // vCPU remains in use: userspace may move the guest to the vCPU of another VM meanwhile.
+                let parked = match area {
+                    ScratchArea::Shared(range) if write_back => {
+                        let place = (*map).hva.cast::<u8>().add(range.offset());
+                        buffer.move_to(self.vcpu(), place);
+                        Ok((place.cast(), range.len(), false))
+                    }
+                    _ => {
+                        let memory = buffer.into_raw(self.vcpu());
+                        memory.map(|(memory, len)| (memory, len, true))
+                    }
+                };
+                let (place, len, is_own) =
+                    parked.inspect_err(|_| imports::kvm_vcpu_unmap(self.vcpu(), map))?;
+                (*sev_es).ghcb_sa = place;
+                (*sev_es).ghcb_sa_len = len as u32;
+                (*sev_es).ghcb_sa_sync = write_back && is_own;
+                (*sev_es).ghcb_sa_free = is_own;
+            }
+            (*sev_es).ghcb = (*map).hva.cast();
+        }
+        if let Some(mapped) = self.mapped_page() {
+            Field::SwExitInfo1.store(&mapped, Action::NO_ACTION.0.into());
+            Field::SwExitInfo2.store(&mapped, 0);
+            ValidBitmap::REPLY.store(&mapped);
+        }
+        Ok(())
     }
 
     /// Takes back what KVM has prepared for userspace: nobody will complete it.

@@ -14,9 +14,10 @@
 //! what the event returns, and nothing else gets into the page.
 //!
 //! Most exits end here, with the page neither mapped nor pinned; so do those that userspace carries out
-//! without returning anything. Those that userspace or a SIPI will end are *parked*: [`Vcpu::park`] leaves
-//! the state that KVM's own code knows how to complete, and [`complete`] completes them when the vCPU is
-//! about to run again.
+//! without returning anything. Where userspace says what is returned, the reply is *deferred*: nothing of
+//! the page is kept, and [`deliver`] writes the reply when userspace lets the vCPU run again. The few that
+//! C code will write to, or a SIPI, are *parked*: [`Vcpu::park`] leaves the state that KVM's own code knows
+//! how to complete, and [`complete`] completes them when the vCPU is about to run again.
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
 
@@ -37,6 +38,7 @@ use crate::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
     msr::MsrInfo,
+    page::Field,
     reply::{ErrorReason, Reply},
     snapshot::{Header, Snapshot},
     version::Usage,
@@ -44,7 +46,7 @@ use crate::ghcb_abi::{
 use kind::Kind;
 use port_io::Direction;
 use request::Request;
-use vcpu::{Complaint, Exit, Fulfilment, GuestPage, Scratch, Vcpu};
+use vcpu::{Complaint, Deferred, Exit, Fulfilment, GuestPage, Scratch, Vcpu};
 
 /// What becomes of KVM_RUN after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +81,9 @@ pub(crate) enum Flow<B> {
     Failed(Fulfilment),
     /// The exit returns nothing, so that it can be answered before userspace does what was asked.
     Answered,
-    /// Userspace completes it; data that a scratch area awaits come along.
+    /// Userspace says what the reply is; data that a scratch area awaits come along.
+    Defer(Option<Scratch<B>>),
+    /// Userspace completes it, by way of C code that may write to the page.
     Park(Option<Scratch<B>>),
     /// The vCPU waits for a SIPI.
     Hold,
@@ -217,6 +221,7 @@ fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Out
                 return write(vcpu, page, exit.code, kind, reply);
             }
             (Fulfilment::Userspace, Direction::Out) => Flow::Answered,
+            (Fulfilment::Userspace, Direction::In) => Flow::Defer(None),
             (fulfilment, _) => Flow::not_done(fulfilment),
         },
         Request::StringIo(transfer) => transfer.carry_out(vcpu, &page),
@@ -284,13 +289,17 @@ fn conclude<V: Vcpu>(
             write(vcpu, page, exit.code, kind, reply);
             Outcome::Userspace
         }
-        Flow::Park(scratch) => {
+        Flow::Defer(scratch) => {
             vcpu.count(kind, Reply::no_action(0).action());
-            if vcpu.park(page, exit, scratch) {
+            if vcpu.defer(&page, exit, scratch.as_ref()) {
                 Outcome::Userspace
             } else {
-                unreachable_page(vcpu)
+                park(vcpu, page, exit, scratch)
             }
+        }
+        Flow::Park(scratch) => {
+            vcpu.count(kind, Reply::no_action(0).action());
+            park(vcpu, page, exit, scratch)
         }
         Flow::Hold => {
             vcpu.count(kind, Reply::no_action(0).action());
@@ -301,6 +310,21 @@ fn conclude<V: Vcpu>(
             vcpu.close(page);
             outcome
         }
+    }
+}
+
+/// Leaves an exit to userspace with the page mapped.
+#[inline(never)]
+fn park<V: Vcpu>(
+    vcpu: &mut V,
+    page: V::Page,
+    exit: Exit,
+    scratch: Option<Scratch<V::Buffer>>,
+) -> Outcome {
+    if vcpu.park(page, exit, scratch) {
+        Outcome::Userspace
+    } else {
+        unreachable_page(vcpu)
     }
 }
 
@@ -350,6 +374,31 @@ fn unreachable_page<V: Vcpu>(vcpu: &mut V) -> Outcome {
     );
     vcpu.complain(Complaint::UnreachablePage(gpa));
     Outcome::Resume
+}
+
+/// Writes the reply of a deferred exit, when userspace lets the vCPU run again. May sleep.
+pub fn deliver<V: Vcpu>(vcpu: &mut V) {
+    let Some(Deferred { gpa, exit, data }) = vcpu.take_deferred() else {
+        return;
+    };
+    let Some(page) = vcpu.open(gpa) else {
+        unreachable_page(vcpu);
+        return;
+    };
+    if let Some((area, data)) = &data {
+        vcpu.put_back(&page, *area, data);
+    }
+    let mut reply = Reply::no_action(0);
+    if exit.code.returned(exit.info1).contains(Field::Rax) {
+        reply = reply.with_rax(vcpu.registers().rax);
+    }
+    reply.write(&page);
+    if page.intact() {
+        vcpu.trace_exit(exit.code, &reply);
+        vcpu.close(page);
+    } else {
+        unreachable_page(vcpu);
+    }
 }
 
 /// Ends a parked exit, before the vCPU runs again. C: `sev_es_unmap_ghcb()`.

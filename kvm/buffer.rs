@@ -12,7 +12,7 @@ pub(crate) enum Buffer {
     /// Memory of its own.
     Allocated(KVVec<u8>),
     /// A place that the vCPU has anyway. C: `kvm_vcpu.mmio_fragments[0].val`, which SEV-ES guests do not
-    /// use, and `kvm_vcpu.arch.pio_data`, to which KVM takes what string I/O sends.
+    /// use, and `kvm_vcpu.arch.pio_data`, through which KVM takes what string I/O sends and receives.
     ///
     /// # Invariants
     ///
@@ -33,27 +33,46 @@ impl Buffer {
     /// `vcpu` is one that this task runs, and has no other buffer.
     #[inline(always)]
     pub(super) unsafe fn new(vcpu: *mut kvm_vcpu, len: usize, purpose: Purpose) -> Result<Self> {
-        if len <= size_of::<u64>() {
-            // SAFETY: By the caller, the field is this task's alone.
-            return unsafe {
-                let value = &raw mut (*vcpu).mmio_fragments[0].val;
-                *value = 0;
-                // INVARIANT: The field has eight bytes.
-                Ok(Self::InVcpu {
-                    data: NonNull::new_unchecked(value.cast()),
-                    len,
-                })
-            };
+        if len > Self::MOST_IN_VCPU
+            || purpose == Purpose::SendInPieces && len > Self::MOST_IN_FRAGMENT
+        {
+            return Self::allocated(len);
         }
-        if purpose == Purpose::Send && len <= PAGE_SIZE {
+        // SAFETY: By the caller.
+        let mut buffer = unsafe { Self::of(vcpu, len) };
+        if len <= Self::MOST_IN_FRAGMENT {
             // SAFETY: By the caller, the field is this task's alone.
-            let page = unsafe { (*vcpu).arch.pio_data };
-            if let Some(data) = NonNull::new(page.cast()) {
-                // INVARIANT: It is a page.
-                return Ok(Self::InVcpu { data, len });
-            }
+            unsafe { (*vcpu).mmio_fragments[0].val = 0 };
+        } else if purpose == Purpose::Receive {
+            buffer.bytes_mut().fill(0);
         }
-        Self::allocated(len)
+        Ok(buffer)
+    }
+
+    /// Bytes of `kvm_vcpu.mmio_fragments[0].val`.
+    const MOST_IN_FRAGMENT: usize = size_of::<u64>();
+
+    /// Bytes of `kvm_vcpu.arch.pio_data`.
+    const MOST_IN_VCPU: usize = PAGE_SIZE;
+
+    /// The place in the vCPU that holds `len` bytes, with what is there.
+    ///
+    /// # Safety
+    ///
+    /// `vcpu` is one that this task has for itself, and has no other buffer. `len` is at most
+    /// [`MOST_IN_VCPU`](Self::MOST_IN_VCPU).
+    #[inline(always)]
+    pub(super) unsafe fn of(vcpu: *mut kvm_vcpu, len: usize) -> Self {
+        // SAFETY: By the caller, the fields are this task's alone; a vCPU has a page for port I/O.
+        let data = unsafe {
+            NonNull::new_unchecked(if len <= Self::MOST_IN_FRAGMENT {
+                (&raw mut (*vcpu).mmio_fragments[0].val).cast::<u8>()
+            } else {
+                (*vcpu).arch.pio_data.cast::<u8>()
+            })
+        };
+        // INVARIANT: The one has eight bytes, the other is a page.
+        Self::InVcpu { data, len }
     }
 
     /// `len` zero bytes of its own.

@@ -79,6 +79,7 @@ macro_rules! addresses {
 functions! {
     "kvm_amd" "sev_handle_vmgexit" as "ghcb_rs_c_sev_handle_vmgexit", 9;
     "kvm_amd" "sev_es_unmap_ghcb" as "ghcb_rs_c_sev_es_unmap_ghcb", 9;
+    "kvm_amd" "sev_vcpu_needs_initialization" as "ghcb_rs_c_sev_vcpu_needs_initialization", 9;
     "kvm_amd" "sev_hardware_unsetup" as "ghcb_rs_c_sev_hardware_unsetup", 9;
     "kvm_amd" "svm_invoke_exit_handler" as "ghcb_rs_svm_invoke_exit_handler", 0;
     "kvm" "kvm_vcpu_gfn_to_memslot" as "ghcb_rs_kvm_vcpu_gfn_to_memslot", 0;
@@ -103,8 +104,11 @@ functions! {
 addresses! {
     "kvm_amd" "sev_handle_vmgexit" as "ghcb_rs_addr_sev_handle_vmgexit";
     "kvm_amd" "sev_es_unmap_ghcb" as "ghcb_rs_addr_sev_es_unmap_ghcb";
+    "kvm_amd" "sev_vcpu_needs_initialization" as "ghcb_rs_addr_sev_vcpu_needs_initialization";
     "kvm_amd" "sev_enc_bit" as "ghcb_rs_addr_sev_enc_bit";
     "kvm_amd" "dump_invalid_vmcb" as "ghcb_rs_addr_dump_invalid_vmcb";
+    "kvm" "kvm_lock" as "ghcb_rs_addr_kvm_lock";
+    "kvm" "vm_list" as "ghcb_rs_addr_vm_list";
     "kvm" "__tracepoint_kvm_vmgexit_enter" as "ghcb_rs_addr_tp_enter";
     "kvm" "__tracepoint_kvm_vmgexit_exit" as "ghcb_rs_addr_tp_exit";
     "kvm" "__tracepoint_kvm_vmgexit_msr_protocol_enter" as "ghcb_rs_addr_tp_msr_enter";
@@ -123,6 +127,8 @@ extern "C" {
     pub(crate) fn c_sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int;
     #[link_name = "ghcb_rs_c_sev_es_unmap_ghcb"]
     pub(crate) fn c_sev_es_unmap_ghcb(svm: *mut vcpu_svm);
+    #[link_name = "ghcb_rs_c_sev_vcpu_needs_initialization"]
+    pub(crate) fn c_sev_vcpu_needs_initialization(vcpu: *mut kvm_vcpu) -> bool;
     #[link_name = "ghcb_rs_c_sev_hardware_unsetup"]
     pub(crate) fn c_sev_hardware_unsetup();
     #[link_name = "ghcb_rs_svm_invoke_exit_handler"]
@@ -199,13 +205,19 @@ extern "C" {
     reason = "KVM's structures hold empty ones, which C never passes by value"
 )]
 pub(crate) mod address {
-    use super::super::bindings::tracepoint;
+    use super::super::bindings::{list_head, mutex, tracepoint};
 
     extern "C" {
         #[link_name = "ghcb_rs_addr_sev_handle_vmgexit"]
         pub(crate) static SEV_HANDLE_VMGEXIT: *const u8;
         #[link_name = "ghcb_rs_addr_sev_es_unmap_ghcb"]
         pub(crate) static SEV_ES_UNMAP_GHCB: *const u8;
+        #[link_name = "ghcb_rs_addr_sev_vcpu_needs_initialization"]
+        pub(crate) static SEV_VCPU_NEEDS_INITIALIZATION: *const u8;
+        #[link_name = "ghcb_rs_addr_kvm_lock"]
+        pub(crate) static KVM_LOCK: *mut mutex;
+        #[link_name = "ghcb_rs_addr_vm_list"]
+        pub(crate) static VM_LIST: *mut list_head;
         #[link_name = "ghcb_rs_addr_sev_enc_bit"]
         pub(crate) static SEV_ENC_BIT: *const u32;
         #[link_name = "ghcb_rs_addr_dump_invalid_vmcb"]

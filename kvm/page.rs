@@ -93,6 +93,11 @@ impl UserPage {
         })
     }
 
+    /// Address in the VMM's address space.
+    pub(super) fn address(&self) -> usize {
+        self.hva
+    }
+
     /// Guest frame number.
     #[inline]
     pub(super) fn gfn(&self) -> u64 {

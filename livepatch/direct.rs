@@ -12,6 +12,7 @@
 use super::replacement;
 use crate::kvm::{
     bindings::ftrace_ops,
+    deferral,
     imports::{self, address},
 };
 use core::{cell::UnsafeCell, mem::MaybeUninit};
@@ -50,8 +51,8 @@ const JUMP: usize = 1;
 struct Redirection {
     /// Where the livepatch loader puts the address of the function.
     function: *const *const u8,
-    /// Address of the replacement.
-    replacement: fn() -> usize,
+    /// Address of the replacement, if there is to be one.
+    replacement: fn() -> Option<usize>,
     ops: UnsafeCell<MaybeUninit<ftrace_ops>>,
     is_attached: Atomic<i32>,
 }
@@ -59,7 +60,12 @@ struct Redirection {
 // SAFETY: Used in callbacks of the livepatch core alone, which calls them one at a time.
 unsafe impl Sync for Redirection {}
 
-static REDIRECTIONS: [Redirection; 2] = [
+/// In the order in which they are put in place: what others leave behind is looked after.
+static REDIRECTIONS: [Redirection; 3] = [
+    Redirection::new(
+        &raw const address::SEV_VCPU_NEEDS_INITIALIZATION,
+        replacement::of_sev_vcpu_needs_initialization,
+    ),
     Redirection::new(
         &raw const address::SEV_HANDLE_VMGEXIT,
         replacement::of_sev_handle_vmgexit,
@@ -71,7 +77,7 @@ static REDIRECTIONS: [Redirection; 2] = [
 ];
 
 impl Redirection {
-    const fn new(function: *const *const u8, replacement: fn() -> usize) -> Self {
+    const fn new(function: *const *const u8, replacement: fn() -> Option<usize>) -> Self {
         Self {
             function,
             replacement,
@@ -86,6 +92,9 @@ impl Redirection {
     }
 
     fn attach(&self) -> Result {
+        let Some(replacement) = (self.replacement)() else {
+            return Ok(());
+        };
         if self.is_attached.load(Relaxed) != 0 {
             return Ok(());
         }
@@ -95,23 +104,26 @@ impl Redirection {
         unsafe {
             let ip = self.function.read_volatile().add(imports::FENTRY_OFFSET);
             to_result(ftrace_set_filter_ip(self.ops(), ip as c_ulong, 0, 0))?;
-            let jump = (self.replacement)() | JUMP;
-            to_result(register_ftrace_direct(self.ops(), jump)).inspect_err(|_| {
-                // Only the filter has been set, and taking it away cannot fail.
-                ftrace_set_filter_ip(self.ops(), ip as c_ulong, 1, 0);
-            })?;
+            to_result(register_ftrace_direct(self.ops(), replacement | JUMP)).inspect_err(
+                |_| {
+                    // Only the filter has been set, and taking it away cannot fail.
+                    ftrace_set_filter_ip(self.ops(), ip as c_ulong, 1, 0);
+                },
+            )?;
         }
         self.is_attached.store(1, Relaxed);
         Ok(())
     }
 
     fn detach(&self) {
+        let Some(replacement) = (self.replacement)() else {
+            return;
+        };
         if self.is_attached.load(Relaxed) == 0 {
             return;
         }
         // SAFETY: The structure is registered, with this address.
-        let error =
-            unsafe { unregister_ftrace_direct(self.ops(), (self.replacement)() | JUMP, true) };
+        let error = unsafe { unregister_ftrace_direct(self.ops(), replacement | JUMP, true) };
         if error != 0 {
             pr_err!("ftrace does not give back a function of kvm_amd ({error})\n");
             return;
@@ -128,26 +140,41 @@ pub(super) fn attach() -> Result {
             return Err(error);
         }
     }
+    deferral::allow();
     Ok(())
 }
 
 /// Gives the functions back. Calls that have begun go on.
 pub(super) fn detach() {
-    for redirection in &REDIRECTIONS {
+    let [looks_after, others @ ..] = &REDIRECTIONS;
+    for redirection in others {
         redirection.detach();
     }
+    deferral::hand_back();
+    looks_after.detach();
 }
 
 /// Waits until nobody is in a replacement, after [`detach`].
+///
+/// No new call can begin then. Those that have begun are of three kinds:
+///
+/// - on the way from the jump to [`replacement`]'s count, or from there to the return. No function on that
+///   way sleeps, so that such a task is running, or was preempted and is runnable. `synchronize_rcu_tasks()`
+///   waits until each task has given up its CPU by itself, has been in user mode, or entered a guest, none
+///   of which it can do before it has left that way;
+/// - counted, which `calls_in_flight()` sees, however long they sleep;
+/// - never counted, because nothing in them sleeps: what ends an exit before the guest runs, with preemption
+///   off, and the answer to a request for SEV information. They are like those of the first kind.
+///
+/// Functions of C that a replacement has ended in by a jump have no address of this module on their stack.
 pub(crate) fn wait() {
-    // A task on its way from the jump to the count, or from the count to the return, is runnable: when
-    // this returns, it has gone on.
     // SAFETY: In a task that may sleep.
     unsafe { synchronize_rcu_tasks() };
     // A task may sleep in a replacement for as long as a page fault takes.
     while replacement::calls_in_flight() != 0 {
         fsleep(Delta::from_millis(10));
     }
+    // Those that have just been counted as over are of the first kind now.
     // SAFETY: As above.
     unsafe { synchronize_rcu_tasks() };
 }

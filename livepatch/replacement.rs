@@ -6,7 +6,7 @@ use crate::{
     ghcb_abi::reply::Action,
     kvm::{
         bindings::{kvm_vcpu, vcpu_svm},
-        imports, KvmVcpu,
+        deferral, imports, KvmVcpu,
     },
     observe::{self, Counters},
     vmgexit::{self, kind::Kind, msr_protocol, vcpu::Vcpu, Asks},
@@ -41,22 +41,23 @@ fn is_active() -> bool {
     ACTIVE.load(Ordering::Relaxed)
 }
 
-/// What replaces `sev_handle_vmgexit()`.
-pub(super) fn of_sev_handle_vmgexit() -> usize {
-    if is_active() {
+/// Address of what replaces `sev_handle_vmgexit()`.
+pub(super) fn of_sev_handle_vmgexit() -> Option<usize> {
+    Some(if is_active() {
         sev_handle_vmgexit as usize
     } else {
         stand_aside as usize
-    }
+    })
 }
 
-/// What replaces `sev_es_unmap_ghcb()`.
-pub(super) fn of_sev_es_unmap_ghcb() -> usize {
-    if is_active() {
-        sev_es_unmap_ghcb as usize
-    } else {
-        imports::c_sev_es_unmap_ghcb as usize
-    }
+/// Address of what replaces `sev_es_unmap_ghcb()`, unless all is left to C.
+pub(super) fn of_sev_es_unmap_ghcb() -> Option<usize> {
+    is_active().then_some(sev_es_unmap_ghcb as usize)
+}
+
+/// Address of what replaces `sev_vcpu_needs_initialization()`, unless all is left to C.
+pub(super) fn of_sev_vcpu_needs_initialization() -> Option<usize> {
+    is_active().then_some(sev_vcpu_needs_initialization as usize)
 }
 
 /// Number of calls that have begun and are not over, awake or asleep.
@@ -153,6 +154,30 @@ fn pass_on(vcpu: KvmVcpu, reason: Kind) -> c_int {
     observe::count(reason, Action::NO_ACTION);
     // SAFETY: The argument is that of the original.
     unsafe { imports::c_sev_handle_vmgexit(vcpu.as_ptr().cast()) }
+}
+
+/// Replaces `sev_vcpu_needs_initialization()`: before it, a deferred reply is written.
+///
+/// # Safety
+///
+/// As for the original: called by KVM when userspace lets a vCPU run, when what it did for the last exit
+/// has been taken in.
+pub(super) unsafe extern "C" fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcpu) -> bool {
+    // SAFETY: KVM calls for a vCPU of kvm_amd, which is the first member of a `vcpu_svm`. Only an exit of an
+    // SEV-ES guest leaves a reply to be written; its vCPU is what `KvmVcpu` wants.
+    unsafe {
+        if deferral::is_pending(vcpu.cast()) {
+            deliver(KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())));
+        }
+        imports::c_sev_vcpu_needs_initialization(vcpu)
+    }
+}
+
+/// Writes a deferred reply.
+#[inline(never)]
+fn deliver(mut vcpu: KvmVcpu) {
+    let _call = Call::begin();
+    vmgexit::deliver(&mut vcpu);
 }
 
 /// Replaces `sev_es_unmap_ghcb()`.

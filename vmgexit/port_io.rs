@@ -172,11 +172,17 @@ pub(super) fn transfer<V: Vcpu>(
     };
     match (access(vcpu, &mut buffer), purpose) {
         (Fulfilment::Userspace, Purpose::Send) => Flow::Answered,
-        (Fulfilment::Userspace, _) => Flow::Park(Some(Scratch {
-            area,
-            buffer,
-            write_back,
-        })),
+        (Fulfilment::Userspace, _) => {
+            let scratch = Some(Scratch {
+                area,
+                buffer,
+                write_back,
+            });
+            match area {
+                ScratchArea::Shared(_) if write_back => Flow::Defer(scratch),
+                _ => Flow::Park(scratch),
+            }
+        }
         (fulfilment, _) => {
             if write_back && fulfilment == Fulfilment::Done {
                 vcpu.put_back(page, area, &buffer);

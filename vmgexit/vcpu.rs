@@ -64,6 +64,16 @@ pub struct Scratch<B> {
     pub write_back: bool,
 }
 
+/// An exit whose reply is deferred.
+pub struct Deferred<B> {
+    /// Where the page is.
+    pub gpa: u64,
+    /// What the exit is about.
+    pub exit: Exit,
+    /// A scratch area in the page, and what belongs there.
+    pub data: Option<(ScratchArea, B)>,
+}
+
 /// What a copy of a scratch area is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -231,6 +241,20 @@ pub trait Vcpu {
 
     /// Tells userspace that the guest ends itself.
     fn terminate(&mut self);
+
+    /// Leaves an exit to userspace, and remembers that the reply is still to be written.
+    ///
+    /// False if that cannot be: the buffer does not last, or C is about to take over. The exit is to be
+    /// parked then.
+    fn defer(
+        &mut self,
+        page: &Self::Page,
+        exit: Exit,
+        scratch: Option<&Scratch<Self::Buffer>>,
+    ) -> bool;
+
+    /// Takes the exit whose reply is deferred, if there is one.
+    fn take_deferred(&mut self) -> Option<Deferred<Self::Buffer>>;
 
     /// Leaves an exit to userspace or a SIPI: maps the page as KVM's C handler does, answers "no action"
     /// in advance, and keeps the scratch area's copy.

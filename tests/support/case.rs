@@ -140,6 +140,7 @@ pub struct Case {
     pub scratch: u64,
     pub answer: Fulfilment,
     pub can_map: bool,
+    pub can_defer: bool,
     pub can_allocate: bool,
     pub held: Outcome,
     pub jump_table: u64,
@@ -229,6 +230,7 @@ impl Case {
             scratch,
             answer,
             can_map: !b.odds(16),
+            can_defer: !b.odds(64),
             can_allocate: !b.odds(16),
             held: if b.odds(128) {
                 Outcome::Resume
@@ -261,6 +263,7 @@ impl Case {
         host.version = self.version;
         host.answer = self.answer;
         host.can_map = self.can_map;
+        host.can_defer = self.can_defer;
         host.can_allocate = self.can_allocate;
         host.held = self.held;
         host.jump_table = self.jump_table;
@@ -307,7 +310,12 @@ impl Case {
         host.complete();
         assert!(!host.holds_anything(), "left behind: {:?}", host.sev_es);
         assert_eq!(host.sev_es.hold, None);
-        if held.is_some() || ending == Ending::Parked {
+        if ending == Ending::Deferred {
+            let replied = Ending::Replied;
+            let lost = host.counts.last().map(|(kind, _)| *kind) == Some(Kind::UnreachablePage);
+            check_stores(&host, if lost { Ending::Unreachable } else { replied });
+        }
+        if held.is_some() || matches!(ending, Ending::Parked | Ending::Deferred) {
             // A second completion finds nothing.
             let log = host.log.len();
             host.complete();
@@ -396,6 +404,8 @@ enum Ending {
     Replied,
     /// Mapped, for userspace or a SIPI.
     Parked,
+    /// Not yet replied to.
+    Deferred,
     /// Neither, because the guest has ended itself.
     Left,
     Unreachable,
@@ -408,6 +418,11 @@ impl Ending {
             has(|call| matches!(call, Call::Complain(text) if text.starts_with("UnreachablePage")));
         let closed = has(|call| matches!(call, Call::Close));
         let parked = has(|call| matches!(call, Call::Park(..)));
+        if has(|call| matches!(call, Call::Defer(..))) {
+            assert!(host.sev_es.deferred && !unreachable && !closed && !parked);
+            assert_eq!(outcome, Outcome::Userspace);
+            return Self::Deferred;
+        }
         let traced = has(|call| matches!(call, Call::TraceExit(..)));
         assert_eq!(parked, host.sev_es.ghcb);
         assert!(
@@ -476,7 +491,7 @@ fn check_stores(host: &Host, ending: Ending) {
         Ending::Parked => {
             assert!(stores.contains(&(0x398, 0)) && stores.contains(&(0x3a0, 0)));
         }
-        Ending::Left | Ending::Msr => {
+        Ending::Left | Ending::Msr | Ending::Deferred => {
             assert!(stores.is_empty() && host.page.buffer_stores().is_empty())
         }
         Ending::Unreachable => {}

@@ -21,7 +21,9 @@ use ghcb_rs::{
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, Exit, Fulfilment, HoldType, Purpose, Registers, Scratch, Vcpu},
+        vcpu::{
+            Complaint, Deferred, Exit, Fulfilment, HoldType, Purpose, Registers, Scratch, Vcpu,
+        },
         Outcome,
     },
 };
@@ -74,6 +76,8 @@ pub enum Call {
     /// Exit code, both infos, and whether a scratch area's copy came along.
     Park(u64, u64, u64, bool),
     CannotPark,
+    /// Exit code, both infos, and whether a scratch area's copy came along.
+    Defer(u64, u64, u64, bool),
     SetMsr(u64),
     Flush(Vec<u8>),
     Finish(ValidBitmap),
@@ -97,6 +101,10 @@ pub struct SevEs {
     pub write_back: bool,
     /// `ap_reset_hold_type`
     pub hold: Option<HoldType>,
+    /// `ghcb_sa_sync` without `ghcb`: the exit is `exit`, the copy of an area in the page `kept`.
+    pub deferred: bool,
+    /// What is in the vCPU for a deferred exit: the area, and its bytes.
+    pub kept: Option<(ScratchArea, Vec<u8>)>,
 }
 
 /// The host.
@@ -115,6 +123,8 @@ pub struct Host {
     pub device: u64,
     /// Whether `kvm_vcpu_map()` succeeds.
     pub can_map: bool,
+    /// Whether replies may be deferred.
+    pub can_defer: bool,
     /// Whether there is memory for a scratch area's copy.
     pub can_allocate: bool,
     /// What becomes of a vCPU in AP reset hold.
@@ -143,6 +153,7 @@ impl Host {
             after: results(),
             device: DEVICE,
             can_map: true,
+            can_defer: true,
             can_allocate: true,
             held: Outcome::Resume,
             tsc: TSC,
@@ -192,9 +203,20 @@ impl Host {
         vmgexit::handle(self)
     }
 
-    /// The vCPU is about to run again.
+    /// Userspace lets the vCPU run again.
     pub fn complete(&mut self) {
+        vmgexit::deliver(self);
         vmgexit::complete(self);
+    }
+
+    /// C is about to take over: what is deferred becomes what C would have left.
+    pub fn hand_back(&mut self) {
+        if std::mem::take(&mut self.sev_es.deferred) {
+            self.sev_es.ghcb = true;
+            self.sev_es.scratch = self.sev_es.kept.take();
+            self.sev_es.write_back = self.sev_es.scratch.is_some();
+            Reply::no_action(0).write(&View::of(&self.page));
+        }
     }
 
     /// A SIPI arrives, as in C's `sev_vcpu_deliver_sipi_vector()`.
@@ -227,7 +249,10 @@ impl Host {
 
     /// Whether the page or a scratch area's copy is still held.
     pub fn holds_anything(&self) -> bool {
-        self.page.is_viewed() || self.sev_es.ghcb || self.sev_es.scratch.is_some()
+        self.page.is_viewed()
+            || self.sev_es.ghcb
+            || self.sev_es.deferred
+            || self.sev_es.scratch.is_some()
     }
 
     fn fill_from_device(&self, buffer: &mut [u8]) {
@@ -420,10 +445,40 @@ impl Vcpu for Host {
         self.log.push(Call::Terminate);
     }
 
+    fn defer(&mut self, _: &View, exit: Exit, scratch: Option<&Scratch<Vec<u8>>>) -> bool {
+        assert!(
+            !self.sev_es.ghcb && !self.sev_es.deferred,
+            "left to userspace twice"
+        );
+        if !self.can_defer {
+            return false;
+        }
+        let (code, info1, info2) = (exit.code.0, exit.info1, exit.info2);
+        self.log
+            .push(Call::Defer(code, info1, info2, scratch.is_some()));
+        self.sev_es.deferred = true;
+        self.sev_es.exit = [code, info1, info2];
+        self.sev_es.kept = scratch.map(|scratch| {
+            assert!(scratch.write_back && matches!(scratch.area, ScratchArea::Shared(_)));
+            (scratch.area, scratch.buffer.clone())
+        });
+        true
+    }
+
+    fn take_deferred(&mut self) -> Option<Deferred<Vec<u8>>> {
+        let [code, info1, info2] = self.sev_es.exit;
+        let code = ExitCode(code);
+        std::mem::take(&mut self.sev_es.deferred).then(|| Deferred {
+            gpa: GPA,
+            exit: Exit { code, info1, info2 },
+            data: self.sev_es.kept.take(),
+        })
+    }
+
     fn park(&mut self, page: View, exit: Exit, scratch: Option<Scratch<Vec<u8>>>) -> bool {
         assert!(
-            !self.sev_es.ghcb && self.sev_es.scratch.is_none(),
-            "parked twice"
+            !self.sev_es.ghcb && !self.sev_es.deferred && self.sev_es.scratch.is_none(),
+            "left to userspace twice"
         );
         drop(page);
         if !self.can_map {

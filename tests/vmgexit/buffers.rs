@@ -22,7 +22,8 @@ use ghcb_rs::{
 
 use crate::{
     replies::{
-        assert_parked, assert_reply, assert_sent, done, exception, filled, refused, Expected,
+        assert_deferred, assert_parked, assert_reply, assert_sent, done, exception, filled,
+        refused, Expected,
     },
     support::{Call, Host, GPA},
 };
@@ -386,15 +387,30 @@ fn userspace_receives_for_the_guest() {
             continue;
         }
         let bytes = 4 * transfer.unit();
-        for (version, scratch) in [(Version::V2, GPA + 0x80c), (Version::V1, MEMORY + 0x123)] {
+        for (version, scratch, can_defer) in [
+            (Version::V2, GPA + 0x80c, true),
+            (Version::V2, GPA + 0x80c, false),
+            (Version::V1, MEMORY + 0x123, true),
+        ] {
             let mut host = transfer.host(version, scratch, 4);
-            host.answer = Fulfilment::Userspace;
-            assert_parked(&mut host, transfer.kind(), Outcome::Userspace);
+            (host.answer, host.can_defer) = (Fulfilment::Userspace, can_defer);
+            let is_deferred = can_defer && version == Version::V2;
+            if is_deferred {
+                assert_deferred(&mut host, transfer.kind());
+            } else {
+                assert_parked(&mut host, transfer.kind(), Outcome::Userspace);
+            }
             let before = host.page.bytes();
             let mut memory = host.memory.clone();
 
             // C: `complete_sev_es_emulated_ins()` and its like work on the copy.
-            let (_, copy) = host.sev_es.scratch.as_mut().unwrap();
+            let sev_es = &mut host.sev_es;
+            let copy = if is_deferred {
+                &mut sev_es.kept
+            } else {
+                &mut sev_es.scratch
+            };
+            let (_, copy) = copy.as_mut().unwrap();
             assert_eq!(copy.len(), bytes);
             copy.fill(0x99);
             host.complete();

@@ -79,9 +79,14 @@ fn asked(call: &Call, asked: &mut Vec<Asked>) {
 /// What userspace makes of a parked exit: what KVM would have made of it.
 fn serve(host: &mut Host) {
     let device = host.device;
-    let is_in = host.sev_es.write_back;
+    let is_in = host.sev_es.write_back || host.sev_es.deferred;
+    let copy = if host.sev_es.deferred {
+        &mut host.sev_es.kept
+    } else {
+        &mut host.sev_es.scratch
+    };
     match (
-        &mut host.sev_es.scratch,
+        copy,
         host.log.iter().rev().find_map(|call| match call {
             Call::PortIo(access) => Some(*access),
             _ => None,
@@ -113,8 +118,8 @@ fn ours(case: &Case) -> Result {
     let answered = host
         .log
         .iter()
-        .any(|call| matches!(call, Call::TraceExit(..) | Call::Park(..)));
-    if host.sev_es.ghcb && host.sev_es.hold.is_none() {
+        .any(|call| matches!(call, Call::TraceExit(..) | Call::Park(..) | Call::Defer(..)));
+    if (host.sev_es.ghcb || host.sev_es.deferred) && host.sev_es.hold.is_none() {
         serve(&mut host);
     }
     host.complete();

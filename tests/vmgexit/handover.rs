@@ -6,10 +6,12 @@ use ghcb_rs::{
     ghcb_abi::{
         exit_code::ExitCode,
         page::{BufferRange, Field::*},
+        reply::Action,
         scratch::ScratchArea,
         version::Version,
     },
     vmgexit::{
+        kind::Kind,
         vcpu::{Fulfilment, HoldType},
         Outcome,
     },
@@ -134,6 +136,9 @@ fn c_finds_what_it_would_have_left() {
         (host.version, host.answer) = (Version::V1, Fulfilment::Userspace);
         let before = host.page.bytes();
         assert_eq!(host.vmgexit(), Outcome::Userspace);
+        // Those whose replies are deferred become parked ones before C takes over.
+        assert_eq!(host.sev_es.deferred, write_back);
+        host.hand_back();
         done(0, &[]).assert_in(&before, &host.page.bytes());
         assert!(host.sev_es.ghcb);
         assert_eq!(host.sev_es.exit, [code.0, info1, len]);
@@ -160,7 +165,7 @@ fn what_the_guest_does_to_a_parked_page_changes_nothing_else() {
         8,
         &[(SwScratch, GPA + 0x840)],
     );
-    host.answer = Fulfilment::Userspace;
+    (host.answer, host.can_defer) = (Fulfilment::Userspace, false);
     assert_eq!(host.vmgexit(), Outcome::Userspace);
     // Another vCPU puts a different request there.
     host.page.put(0x390, 0x72);
@@ -180,4 +185,51 @@ fn what_the_guest_does_to_a_parked_page_changes_nothing_else() {
         after
     };
     filled(0x840, &[0x99; 8]).assert_in(&expected, &after);
+}
+
+#[test]
+fn what_the_guest_does_to_its_page_meanwhile_changes_no_deferred_reply() {
+    let mut host = Host::new().request(
+        ExitCode::MMIO_READ,
+        0xfee0_0000,
+        8,
+        &[(SwScratch, GPA + 0x840)],
+    );
+    host.answer = Fulfilment::Userspace;
+    assert_eq!(host.vmgexit(), Outcome::Userspace);
+    for word in 0..512 {
+        host.page.put(word * 8, u64::MAX);
+    }
+    host.sev_es.kept.as_mut().unwrap().1.fill(0x99);
+    let before = host.page.bytes();
+    host.complete();
+    filled(0x840, &[0x99; 8]).assert_in(&before, &host.page.bytes());
+    assert!(host
+        .log
+        .contains(&Call::TraceExit(ExitCode::MMIO_READ.0, 0, 0)));
+}
+
+#[test]
+fn a_page_that_goes_before_the_reply_is_written() {
+    for (code, info1) in [
+        (ExitCode::IOIO, 0x80_0011),
+        (ExitCode::MMIO_READ, 0xfee0_0000),
+    ] {
+        let mut host = Host::new().request(code, info1, 4, &[(SwScratch, GPA + 0x840)]);
+        host.answer = Fulfilment::Userspace;
+        assert_eq!(host.vmgexit(), Outcome::Userspace);
+        host.page.vanish(0, u32::MAX);
+        let before = host.page.bytes();
+        host.complete();
+        assert_eq!(before, host.page.bytes());
+        assert_eq!(
+            host.counts.last(),
+            Some(&(Kind::UnreachablePage, Action::MALFORMED_INPUT))
+        );
+        assert!(!host.holds_anything());
+        // Once is enough.
+        let log = host.log.len();
+        host.complete();
+        assert_eq!(host.log.len(), log);
+    }
 }

@@ -230,6 +230,7 @@ fn an_exit_that_cannot_be_parked_is_taken_back() {
         for version in [Version::V1, Version::V2] {
             let mut host = Host::new().request(code, info1, info2, &fields);
             (host.version, host.answer, host.can_map) = (version, Fulfilment::Userspace, false);
+            host.can_defer = false;
             assert_eq!(host.vmgexit(), Outcome::Resume);
             assert_eq!(host.asked().last(), Some(&Call::CannotPark));
             assert_eq!(

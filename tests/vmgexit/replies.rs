@@ -132,6 +132,16 @@ pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: Outcome) {
     assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);
 }
 
+/// Handles a request whose reply userspace knows: until then, nothing is written and nothing is held but
+/// the request.
+pub(crate) fn assert_deferred(host: &mut Host, kind: Kind) {
+    let before = host.page.bytes();
+    assert_eq!(host.vmgexit(), Outcome::Userspace);
+    assert_eq!(before, host.page.bytes());
+    assert!(host.sev_es.deferred && !host.sev_es.ghcb && !host.page.is_viewed());
+    assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);
+}
+
 /// Handles a request that is answered although userspace has yet to carry it out.
 pub(crate) fn assert_sent(host: &mut Host, kind: Kind) {
     let before = host.page.bytes();
