@@ -48,13 +48,14 @@ typedef struct SevIdentity {
 extern SevIdentity *sev_id;
 extern uint32_t sev_chip;               /* which of all chips this is */
 
+enum { TEK, TIK };
 typedef struct SevGuest {
     uint8_t state;
     uint32_t policy, asid;              /* ASID 0: not active */
     uint64_t key;
     GChecksum *launched;                /* NULL: it was received */
     uint8_t digest[32], measure[32];
-    uint8_t tek[16], tik[16];           /* transport keys, one after the other */
+    uint8_t tk[2][16];                  /* transport keys */
 } SevGuest;
 
 extern struct SevFirmware {
@@ -104,8 +105,8 @@ SevRandom sev_random;
 typedef struct SevBytes { const void *p; size_t len; } SevBytes;
 void sev_hmac(const void *key, size_t key_len, uint8_t mac[32], const SevBytes *v);
 #define HMAC(key, len, mac, ...) sev_hmac(key, len, mac, (SevBytes[]) { __VA_ARGS__, { NULL } })
-/* SP 800-108 in counter mode with HMAC-SHA-256, for 128 bits */
-void sev_kdf(const void *key, size_t key_len, const char *label, SevBytes context, uint8_t *out);
+/* SP 800-108 in counter mode with HMAC-SHA-256, for 128 bits; a nonce or NULL */
+void sev_kdf(const void *key, size_t key_len, const char *label, const void *nonce, uint8_t *out);
 /* AES-128 in counter mode */
 void sev_ctr(const uint8_t *key, const uint8_t *iv, void *p, size_t len);
 /* A new key pair; @random decides which */

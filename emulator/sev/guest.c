@@ -105,7 +105,7 @@ int sev_launch_measure(int cmd, SevGuest *g, uint8_t *b)
     stl_le_p(head + 4, g->policy);
     if (ldl_le_p(b + 16) >= sizeof(out)) {
         g_checksum_get_digest(g->launched, g->digest, &n);
-        HMAC(g->tik, 16, g->measure, { head, 8 }, { g->digest, 32 }, { out + 32, 16 });
+        HMAC(g->tk[TIK], 16, g->measure, { head, 8 }, { g->digest, 32 }, { out + 32, 16 });
         memcpy(out, g->measure, 32);
         g->state = G_LSECRET;
     }

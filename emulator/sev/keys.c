@@ -44,14 +44,14 @@ void sev_hmac(const void *key, size_t key_len, uint8_t mac[32], const SevBytes *
     hmac_sha256_digest(&c, 32, mac);
 }
 
-void sev_kdf(const void *key, size_t key_len, const char *label, SevBytes context, uint8_t *out)
+void sev_kdf(const void *key, size_t key_len, const char *label, const void *nonce, uint8_t *out)
 {
-    uint32_t counter = cpu_to_le32(1), bits = cpu_to_le32(128);
+    uint32_t one = cpu_to_le32(1), bits = cpu_to_le32(128);
     uint8_t mac[32];
 
-    /* The label's end is the zero byte that separates it from the context */
-    HMAC(key, key_len, mac, { &counter, 4 }, { label, strlen(label) + 1 }, context,
-         { &bits, 4 });
+    /* The label's end is the zero byte that separates it from the nonce */
+    HMAC(key, key_len, mac, { &one, 4 }, { label, strlen(label) + 1 },
+         { nonce ?: "", nonce ? 16 : 0 }, { &bits, 4 });
     memcpy(out, mac, 16);
 }
 

@@ -12,7 +12,7 @@ enum { CMD_LAUNCH_START = 0x30, CMD_LAUNCH_SECRET = 0x34, CMD_SEND_UPDATE_DATA =
 #define POLICY_API(policy) (((policy) >> 8 & 0xff00) | (policy) >> 24)
 
 /* A guest's transport keys under way, wrapped */
-typedef struct Session { uint8_t nonce[16], keys[32], iv[16], mac[2][32]; } Session;
+typedef struct Session { uint8_t nonce[16], keys[2][16], iv[16], mac[2][32]; } Session;
 
 /* Wrap the transport keys of @g for @peer, or unwrap those that came from it */
 static int session(SevGuest *g, const SevCert *peer, Session *s, bool wrap)
@@ -20,14 +20,14 @@ static int session(SevGuest *g, const SevCert *peer, Session *s, bool wrap)
     uint8_t z[48], master[16], kek[16], kik[16], mac[2][32], policy[4];
 
     REFUSE(!sev_cert_is(peer, USAGE_PDH) || !sev_agree(sev_id->pdh_key, peer, z), ST_CERTIFICATE);
-    sev_kdf(z, sizeof(z), "sev-master-secret", (SevBytes) { s->nonce, 16 }, master);
-    sev_kdf(master, 16, "sev-kek", (SevBytes) { "", 0 }, kek);
-    sev_kdf(master, 16, "sev-kik", (SevBytes) { "", 0 }, kik);
-    memcpy(wrap ? s->keys : g->tek, wrap ? g->tek : s->keys, 32);
-    sev_ctr(kek, s->iv, wrap ? s->keys : g->tek, 32);
+    sev_kdf(z, sizeof(z), "sev-master-secret", s->nonce, master);
+    sev_kdf(master, 16, "sev-kek", NULL, kek);
+    sev_kdf(master, 16, "sev-kik", NULL, kik);
+    memcpy(wrap ? s->keys : g->tk, wrap ? g->tk : s->keys, 32);
+    sev_ctr(kek, s->iv, wrap ? s->keys : g->tk, 32);
     stl_le_p(policy, g->policy);
     HMAC(kik, 16, mac[0], { s->keys, 32 });
-    HMAC(g->tik, 16, mac[1], { policy, 4 });
+    HMAC(g->tk[TIK], 16, mac[1], { policy, 4 });
     if (wrap) {
         memcpy(s->mac, mac, 64);
     }
@@ -46,8 +46,8 @@ int sev_start(int cmd, SevGuest *g, uint8_t *b)
     sev_random(NULL, sizeof(new.key), (uint8_t *)&new.key);
     new.key |= 1;
     if (handle) {
+        REFUSE(handle > MAX_GUESTS || !sev_fw.guest[handle - 1].state, ST_GUEST);
         g = &sev_fw.guest[handle - 1];
-        REFUSE(handle > MAX_GUESTS || !g->state, ST_GUEST);
         REFUSE((g->policy | policy) & POLICY_NOKS, ST_POLICY);
         new.key = g->key;
     }
@@ -88,7 +88,7 @@ int sev_send_start(int cmd, SevGuest *g, uint8_t *b)
            !sev_cert_signed(pek, cek) || !sev_cert_signed(oca, oca), ST_SIGNATURE);
     REFUSE(((g->policy & POLICY_DOMAIN) && memcmp(oca, &sev_id->oca, CERT_BODY)) ||
            POLICY_API(g->policy) > (pek->api_major << 8 | pek->api_minor), ST_POLICY);
-    sev_random(NULL, 32, g->tek);
+    sev_random(NULL, sizeof(g->tk), (uint8_t *)g->tk);
     sev_random(NULL, sizeof(s), (uint8_t *)&s);
     st = session(g, &pdh, &s, true) ?: sev_output(b + 56, 8, &s, sizeof(s));
     g->state = st ? g->state : G_SUPDATE;
@@ -115,7 +115,7 @@ int sev_packet(int cmd, SevGuest *g, uint8_t *b)
     if (send) {
         REFUSE(!sev_guest_io(g, addr, data, len, false), ST_ADDRESS);
         sev_random(NULL, 16, hdr + 4);
-        sev_ctr(g->tek, hdr + 4, data, len);
+        sev_ctr(g->tk[TEK], hdr + 4, data, len);
     } else {
         REFUSE((st = sev_input(b + 8, hdr, sizeof(hdr)) ?: sev_input(b + 40, data, len)), st);
         REFUSE(ldl_le_p(hdr), ST_UNSUPPORTED);          /* compressed */
@@ -123,13 +123,13 @@ int sev_packet(int cmd, SevGuest *g, uint8_t *b)
     head.kind = secret ? 1 : 2;
     memcpy(head.flags, hdr, 20);
     head.len[0] = head.len[1] = cpu_to_le32(len);
-    HMAC(g->tik, 16, is, { &head, sizeof(head) }, { data, len },
+    HMAC(g->tk[TIK], 16, is, { &head, sizeof(head) }, { data, len },
          { g->measure, secret ? sizeof(g->measure) : 0 });
     if (send) {
         memcpy(mac, is, 32);
         return sev_output(b + 8, 8, hdr, sizeof(hdr)) ?: sev_output(b + 40, 8, data, len);
     }
     REFUSE(memcmp(mac, is, 32), ST_MEASUREMENT);
-    sev_ctr(g->tek, hdr + 4, data, len);
+    sev_ctr(g->tk[TEK], hdr + 4, data, len);
     return sev_guest_io(g, addr, data, len, true) ? ST_OK : ST_ADDRESS;
 }
