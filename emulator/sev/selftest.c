@@ -42,7 +42,8 @@ static void print_all(CPUX86State *env)
     printf("Exits of an SEV-ES guest that are automatic (all others are #VC):");
     for (i = 0; i <= SVM_EXIT_VMGEXIT; i++) {
         if (svm_tcg_automatic_exit(i, 0)) {
-            printf(" %#x", i);
+            printf(" %#x%s", i, svm_tcg_automatic_exit(i, PG_ERROR_RSVD_MASK) ? "" :
+                   " (without a reserved bit)");
         }
     }
     printf("\nPrivate memory: %s the host\nFirmware: API %d.%d build %d\n",
