@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 const PATCH: &str = "/sys/kernel/livepatch/ghcb_rs";
 const NAME: &str = "ghcb_rs";
 const SYSFS: &str = "/sys/module/ghcb_rs";
-const PAUSE: Duration = Duration::from_millis(5);
+/// How often to look: short beside what a change-over takes, which is measured.
+const PAUSE: Duration = Duration::from_micros(200);
 /// Longest that a change-over may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -55,6 +56,18 @@ pub fn current() -> Handler {
 /// Whether the livepatch is there.
 pub fn present() -> bool {
     Path::new(PATCH).exists()
+}
+
+/// Whether the module is in the kernel.
+pub fn loaded() -> bool {
+    Path::new(SYSFS).exists()
+}
+
+/// VMGEXITs that Rust has answered since the module came, if it is there and has a table of them.
+pub fn answered() -> Option<u64> {
+    let table = fs::read_to_string("/sys/kernel/debug/ghcb_rs/events").ok()?;
+    let total = table.lines().find(|line| line.starts_with("total\t"))?;
+    total.split('\t').nth(1)?.parse().ok()
 }
 
 /// Make `choice` answer. None if it can't, because there is no module to insert.
@@ -122,7 +135,7 @@ pub fn disable() -> Result<()> {
     Ok(())
 }
 
-/// Insert the module, and wait until it answers.
+/// Insert the module, and wait until every task has changed over.
 pub fn insert(module: &Path) -> Result<()> {
     let file = File::open(module).with_context(|| format!("open {}", module.display()))?;
     let none = CString::default();
@@ -146,7 +159,7 @@ pub fn remove() -> Result<()> {
         disable()?;
     }
     let begin = Instant::now();
-    while Path::new(SYSFS).exists() {
+    while loaded() {
         if let Err(error) = try_remove() {
             // The patch lets go of the module a moment after its change is complete.
             ensure!(begin.elapsed() < PATIENCE, "remove {NAME}: {error}");
@@ -158,7 +171,12 @@ pub fn remove() -> Result<()> {
 
 /// Ask the kernel once to take the module out.
 pub fn try_remove() -> Result<()> {
-    let name = CString::new(NAME)?;
+    try_remove_module(NAME)
+}
+
+/// Ask the kernel once to take the module `name` out.
+pub fn try_remove_module(name: &str) -> Result<()> {
+    let name = CString::new(name)?;
     // SAFETY: Plain system call; the kernel reads the string.
     let status = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
     let error = std::io::Error::last_os_error();

@@ -32,6 +32,12 @@ impl Report {
         self.handler
     }
 
+    /// How many tests have failed so far.
+    pub fn failures(&self) -> u32 {
+        let [_, failed, _] = self.counts;
+        failed
+    }
+
     /// Whether the user asked for `name`.
     pub fn wanted(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only))

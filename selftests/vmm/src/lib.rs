@@ -15,6 +15,7 @@ pub mod host;
 pub mod hostile;
 pub mod image;
 pub mod ktap;
+pub mod lifecycle;
 pub mod memory;
 pub mod msr_filter;
 pub mod page;

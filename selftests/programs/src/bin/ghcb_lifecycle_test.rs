@@ -1,149 +1,333 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Life cycle: patch and unpatch under running guests, and the module in and out.
+//! Life cycle: the module in, patched, unpatched and out, with and without guests; VMMs that are killed meanwhile.
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
-use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use mailbox::Role;
-use std::path::Path;
-use std::process::ExitCode as Status;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
-use vmm::catalog;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode as Status};
+use std::time::{Duration, Instant};
 use vmm::check::Check;
+use vmm::crew::wait_for;
 use vmm::handler::{self, Handler};
-use vmm::host::Balance;
+use vmm::host::{self, Balance, KernelLog};
 use vmm::ktap::{self, Options, Report};
-use vmm::steps::{Attempt, StepVm};
+use vmm::lifecycle::load::{self, Load};
+use vmm::lifecycle::times::Times;
+use vmm::lifecycle::victim::{Stage, Victim};
+use vmm::steps::StepVm;
 use vmm::vm::{Config, Vm};
 
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
     options: Options,
-    /// Times to go round
-    #[arg(long, default_value_t = 5)]
+    /// Times that the module goes in and out
+    #[arg(long, default_value_t = 6)]
     count: u64,
+    /// Seconds after which no further round of cycles begins
+    #[arg(long, default_value_t = 600)]
+    seconds_max: u64,
+    /// Take kvm_amd out and put it in again, too
+    #[arg(long)]
+    reload: bool,
+    /// Be the VMM that is to be killed
+    #[arg(long, hide = true)]
+    victim: Option<Stage>,
+}
+
+/// Most cycles of a round: half of them with guests, half without.
+const ROUND: u64 = 50;
+/// Cycles after which VMMs are killed once more.
+const KILLS: u64 = 200;
+/// Guests that run at the same time.
+const GUESTS: usize = 2;
+/// Turns of a guest that has been stopped for a while.
+const TURNS: usize = 3;
+const KVM: &str = "kvm_amd";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the whole run did.
+#[derive(Default)]
+struct Tally {
+    cycles: u64,
+    guests: u64,
+    reloads: u64,
+    kills: u64,
+    events: u64,
+    /// With guests, and without.
+    patch: [Times; 2],
+    unpatch: [Times; 2],
 }
 
 fn main() -> Status {
     let arguments = Arguments::parse();
+    if let Some(stage) = arguments.victim {
+        return match stage.stay() {
+            Ok(()) => Status::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                Status::FAILURE
+            }
+        };
+    }
     ktap::run(&arguments.options, |report| {
         let Some(module) = handler::module() else {
             report.skip("life cycle", "GHCB_MODULE names no module");
             return Ok(());
         };
+        let mut log = KernelLog::open()?;
+        // The first VM makes KVM allocate what it keeps.
+        drop(StepVm::new()?);
         let before = Balance::now()?;
-        changes(report, arguments.count);
-        refusals(report, &module);
+        let mut run = Run {
+            module,
+            reload: arguments.reload,
+            tally: Tally::default(),
+        };
+        let begin = Instant::now();
+        let limit = Duration::from_secs(arguments.seconds_max);
+        let mut left = arguments.count;
+        while left > 0 && begin.elapsed() < limit {
+            let round = left.min(ROUND);
+            left -= round;
+            run.cycles(report, round);
+            if left % KILLS == 0 || begin.elapsed() >= limit {
+                run.kills(report);
+            }
+        }
+        parked(report);
+        refusals(report, &run.module);
         let imbalance = before.problems(&Balance::now()?);
         report.problems("pins are balanced, and memory is back", &imbalance);
+        let warnings = host::faults(&log.lines()?).len();
+        run.tally.print(report, warnings, imbalance.is_empty());
         Ok(())
     })
 }
 
-/// A guest that raises right events in a thread, each answer checked, until it is told to stop.
-struct Load {
-    stop: AtomicBool,
-    events: AtomicU64,
-}
-
-impl Load {
-    fn new() -> Self {
-        Self {
-            stop: AtomicBool::new(false),
-            events: AtomicU64::new(0),
-        }
-    }
-
-    fn run(&self) -> Result<Vec<String>> {
-        let mut vm = StepVm::with(Config::default(), &[])?;
-        let mut check = Check::new();
-        // Events whose answers do not depend on the handler.
-        let rights: Vec<_> = catalog::rights()
-            .into_iter()
-            .filter(|right| right.request.code() != ExitCode::WRITE_DR7)
-            .collect();
-        let table: Vec<Attempt> = rights
-            .iter()
-            .map(|right| Attempt::page(&right.request))
-            .collect();
-        while !self.stop.load(Ordering::Acquire) {
-            let outcomes = vm.take_all(&table)?;
-            check.same("number of answers", outcomes.len(), table.len());
-            for (right, outcome) in rights.iter().zip(&outcomes) {
-                let reply = outcome.reply();
-                check
-                    .about(right.name)
-                    .went_on(outcome)
-                    .same("reply", (reply.info1, reply.info2), (0, right.info2))
-                    .same("exits", &outcome.exits, &right.exits);
-                if let Some(pages) = &outcome.pages {
-                    for (field, value) in &right.registers {
-                        let got = pages.after.word(field.offset());
-                        check.same(&format!("{field:?}"), got, *value);
-                    }
-                }
+impl Tally {
+    fn print(&self, report: &Report, warnings: usize, balanced: bool) {
+        for (what, [loaded, idle]) in [("to patch", &self.patch), ("to unpatch", &self.unpatch)] {
+            for (name, times) in [("with guests", loaded), ("without guests", idle)] {
+                println!(
+                    "# microseconds {what} {name}, {} times: min/median/p99/max {times}",
+                    times.count()
+                );
             }
-            self.events.fetch_add(table.len() as u64, Ordering::Release);
         }
-        Ok(check.done())
+        println!(
+            "# {} events raised meanwhile, {} VMMs killed, {KVM} reloaded {} times",
+            self.events, self.kills, self.reloads
+        );
+        let [patch, _] = &self.patch;
+        let pass = report.failures() == 0 && warnings == 0 && self.cycles > 0;
+        println!(
+            "lifecycle: cycles={} guests={} patch_us={patch} warnings={warnings} pins={} result={}",
+            self.cycles,
+            self.guests,
+            if balanced { "balanced" } else { "unbalanced" },
+            if pass { "pass" } else { "fail" }
+        );
     }
 }
 
-/// Run `work` while a guest raises events; both must be content.
-fn under_load(work: impl FnOnce(&Load) -> Result<Vec<String>>) -> Result<Vec<String>> {
-    let load = Load::new();
-    thread::scope(|scope| {
-        let guest = scope.spawn(|| load.run());
-        while load.events.load(Ordering::Acquire) == 0 && !guest.is_finished() {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let worked = work(&load);
-        load.stop.store(true, Ordering::Release);
-        let Ok(guest) = guest.join() else {
-            anyhow::bail!("the guest's thread panicked");
-        };
-        let mut problems = guest.context("the guest")?;
-        problems.extend(worked?);
-        Ok(problems)
-    })
+struct Run {
+    module: PathBuf,
+    reload: bool,
+    tally: Tally,
 }
 
-fn changes(report: &mut Report, count: u64) {
-    for (loaded, name) in [
-        (false, "patch and unpatch without guests"),
-        (true, "patch and unpatch under a running guest"),
-    ] {
-        report.test(name, || {
-            let mut times = Vec::new();
-            let mut turn = || -> Result<()> {
-                for _ in 0..count {
-                    for to in [Handler::C, Handler::Rust] {
-                        times.push(handler::switch(to)?);
-                        ensure!(handler::current() == to, "{to} does not answer");
-                    }
-                }
-                Ok(())
-            };
-            let problems = if loaded {
-                under_load(|load| {
-                    let begin = load.events.load(Ordering::Acquire);
-                    turn()?;
-                    let raised = load.events.load(Ordering::Acquire) - begin;
-                    println!("# events raised meanwhile: {raised}");
-                    let idle = (raised == 0).then(|| "no event meanwhile".to_owned());
-                    Ok(Vec::from_iter(idle))
-                })?
-            } else {
-                turn()?;
-                Vec::new()
-            };
-            distribution(name, &mut times);
-            Ok(problems)
+impl Run {
+    /// Half of the cycles without guests, half with.
+    fn cycles(&mut self, report: &mut Report, count: u64) {
+        let (idle, loaded) = (count / 2, count.div_ceil(2));
+        report.test(&format!("{idle} cycles without guests"), || {
+            self.idle(idle)?;
+            Ok(Vec::new())
+        });
+        report.test(&format!("{loaded} cycles under {GUESTS} guests"), || {
+            self.loaded(loaded)
         });
     }
+
+    fn idle(&mut self, count: u64) -> Result<()> {
+        handler::remove()?;
+        for _ in 0..count {
+            self.cycle(None)?;
+        }
+        if self.reload {
+            // Without the module, and beneath it.
+            self.reload_kvm()?;
+            handler::insert(&self.module)?;
+            self.reload_kvm()?;
+            let enabled = wait_for(PATIENCE, || handler::current() == Handler::Rust);
+            ensure!(enabled, "the module does not take over again");
+            self.answers(Handler::Rust)?;
+            handler::remove()?;
+            self.answers(Handler::C)?;
+        }
+        Ok(())
+    }
+
+    fn loaded(&mut self, count: u64) -> Result<Vec<String>> {
+        handler::remove()?;
+        self.tally.guests += GUESTS as u64;
+        let (events, problems) = load::under(GUESTS, |load| {
+            for _ in 0..count {
+                self.cycle(Some(load))?;
+            }
+            in_use("beneath C")?;
+            handler::insert(&self.module)?;
+            in_use("beneath the module")?;
+            load.progress()?;
+            Ok(load.events())
+        })?;
+        self.tally.events += events;
+        ensure!(events > 0, "no event meanwhile");
+        Ok(problems)
+    }
+
+    /// In, patched, unpatched, out.
+    fn cycle(&mut self, load: Option<&Load>) -> Result<()> {
+        let index = usize::from(load.is_none());
+        ensure!(!handler::loaded(), "the module is there already");
+        let begin = Instant::now();
+        handler::insert(&self.module)?;
+        self.tally.patch[index].push(begin.elapsed());
+        ensure!(handler::current() == Handler::Rust, "not patched");
+        if let Some(load) = load {
+            let before = handler::answered().context("no table of events")?;
+            load.progress()?;
+            let after = handler::answered().context("no table of events")?;
+            ensure!(after > before, "Rust answers nothing: {before} and {after}");
+        }
+        let begin = Instant::now();
+        handler::disable()?;
+        self.tally.unpatch[index].push(begin.elapsed());
+        ensure!(handler::current() == Handler::C, "not unpatched");
+        handler::remove()?;
+        ensure!(!handler::loaded(), "the module is there still");
+        if let Some(load) = load {
+            load.progress()?;
+        }
+        self.tally.cycles += 1;
+        Ok(())
+    }
+
+    /// kvm_amd out and in, with the same parameters as far as they concern SEV-ES.
+    fn reload_kvm(&mut self) -> Result<()> {
+        modprobe(&["-r", KVM])?;
+        ensure!(
+            !Path::new("/sys/module").join(KVM).exists(),
+            "{KVM} is there still"
+        );
+        modprobe(&[KVM, "sev=1", "sev_es=1"])?;
+        if let Some(why) = host::missing() {
+            bail!("after {KVM} was put in again: {why}");
+        }
+        self.tally.reloads += 1;
+        Ok(())
+    }
+
+    /// A guest that runs now is answered by `handler`.
+    fn answers(&mut self, handler: Handler) -> Result<()> {
+        let before = handler::answered();
+        let mut check = Check::new();
+        load::turn(&mut StepVm::new()?, &mut check)?;
+        self.tally.guests += 1;
+        let problems = check.done();
+        ensure!(problems.is_empty(), "{problems:?}");
+        let after = handler::answered();
+        ensure!(
+            (before < after) == (handler == Handler::Rust),
+            "answered in Rust: {before:?}, then {after:?}"
+        );
+        Ok(())
+    }
+
+    /// VMMs whose vCPU is at each stage of an exit are killed, before, between and after changes of the handler.
+    fn kills(&mut self, report: &mut Report) {
+        for stage in Stage::ALL {
+            report.test(&format!("a VMM killed: {stage:?}"), || {
+                handler::switch(Handler::Rust)?;
+                self.kill(Victim::start(stage)?)?;
+                handler::remove()
+                    .with_context(|| format!("after a VMM was killed at {stage:?}"))?;
+                self.answers(Handler::C)?;
+                self.kill(Victim::start(stage)?)?;
+                handler::insert(&self.module)?;
+                self.answers(Handler::Rust)?;
+                Ok(Vec::new())
+            });
+            // The module would wait for one that is asleep.
+            if stage == Stage::Asleep {
+                continue;
+            }
+            let name = format!("a VMM killed after the handler changed under it: {stage:?}");
+            report.test(&name, || {
+                for to in [Handler::C, Handler::Rust] {
+                    handler::switch(other(to))?;
+                    let victim = Victim::start(stage)?;
+                    handler::switch(to)?;
+                    self.kill(victim)?;
+                    self.answers(to)?;
+                }
+                Ok(Vec::new())
+            });
+        }
+        report.test("a VMM stopped while the handler changes", || {
+            for to in [Handler::C, Handler::Rust] {
+                handler::switch(other(to))?;
+                let mut victim = Victim::start(Stage::Exits)?;
+                victim.signal(libc::SIGSTOP)?;
+                handler::switch(to)?;
+                victim.signal(libc::SIGCONT)?;
+                for _ in 0..TURNS {
+                    victim.wait()?;
+                }
+                self.kill(victim)?;
+            }
+            Ok(Vec::new())
+        });
+    }
+
+    fn kill(&mut self, victim: Victim) -> Result<()> {
+        victim.kill()?;
+        self.tally.kills += 1;
+        self.tally.guests += 1;
+        Ok(())
+    }
+}
+
+/// kvm_amd can't be taken from under guests.
+fn in_use(whose: &str) -> Result<()> {
+    ensure!(
+        handler::try_remove_module(KVM).is_err() && modprobe(&["-r", KVM]).is_err(),
+        "{KVM} was taken away {whose} under guests"
+    );
+    Ok(())
+}
+
+fn modprobe(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("modprobe")
+        .args(arguments)
+        .output()
+        .context("modprobe")?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "modprobe {arguments:?}: {error}");
+    Ok(())
+}
+
+fn other(handler: Handler) -> Handler {
+    match handler {
+        Handler::C => Handler::Rust,
+        Handler::Rust => Handler::C,
+    }
+}
+
+fn parked(report: &mut Report) {
     report.test("patch and unpatch while exits are with userspace", || {
         for to in [Handler::C, Handler::Rust] {
             let mut vm = Vm::launch(Config::default(), &[Role::Instructions])?;
@@ -167,30 +351,6 @@ fn changes(report: &mut Report, count: u64) {
     });
 }
 
-fn other(handler: Handler) -> Handler {
-    match handler {
-        Handler::C => Handler::Rust,
-        Handler::Rust => Handler::C,
-    }
-}
-
-/// One line on how long it took.
-fn distribution(name: &str, times: &mut [Duration]) {
-    times.sort();
-    let at = |percent: usize| {
-        let index = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-        times.get(index).map_or(0, Duration::as_millis)
-    };
-    println!(
-        "# {name}: {} changes, milliseconds: min {} median {} p90 {} max {}",
-        times.len(),
-        at(0),
-        at(50),
-        at(90),
-        at(100)
-    );
-}
-
 fn refusals(report: &mut Report, module: &Path) {
     report.test(
         "the module can't be removed while its patch is enabled",
@@ -204,6 +364,26 @@ fn refusals(report: &mut Report, module: &Path) {
     report.test("the module can't be inserted twice", || {
         ensure!(handler::insert(module).is_err(), "it was inserted");
         ensure!(handler::current() == Handler::Rust, "it no longer answers");
+        Ok(Vec::new())
+    });
+    report.test("a module for another kernel is refused", || {
+        handler::remove()?;
+        let mut image = fs::read(module).context("read the module")?;
+        let word = b"vermagic=";
+        let at = image
+            .windows(word.len())
+            .position(|window| window == word)
+            .context("the module has no vermagic")?;
+        // The kernel's first digit.
+        let digit = image.get_mut(at + word.len()).context("no version")?;
+        *digit ^= 1;
+        let path = std::env::temp_dir().join(format!("ghcb_rs-{}.ko", std::process::id()));
+        fs::write(&path, &image).with_context(|| path.display().to_string())?;
+        let inserted = handler::insert(&path);
+        fs::remove_file(&path).context("remove the copy")?;
+        ensure!(inserted.is_err(), "it was inserted");
+        ensure!(!handler::loaded(), "it is there");
+        handler::insert(module)?;
         Ok(Vec::new())
     });
 }
