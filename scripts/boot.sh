@@ -11,7 +11,7 @@ new_run() {
 	run=$logs/$1
 	rm -rf --one-file-system "$run"
 	mkdir -p "$run/payload"
-	cp "$top"/scripts/host/{init,lib.sh,ktap.sh} "$run/payload/"
+	cp "$top"/scripts/host/{init,lib.sh,ktap.sh,module.sh} "$run/payload/"
 }
 
 # add_module: put ghcb_rs.ko into the payload.

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The module beside kvm_amd, each step a test: in before and after it, beside another one, refused.
+
+# answered_in_rust COMMAND...: COMMAND passes, and at least one VMGEXIT of it was answered in Rust.
+answered_in_rust() {
+	local before after
+	before=$(total 2)
+	"$@" || return
+	after=$(total 2)
+	echo "answered in Rust: $((after - before))"
+	[ "$after" -gt "$before" ]
+}
+
+smoke() { timeout 120 kselftests/sev_smoke_test; }
+
+# answered_in_c: the smoke test passes, with the module out.
+answered_in_c() { [ ! -e "$patch" ] && smoke; }
+
+unload_kvm() { modprobe -r kvm_amd; }
+
+# clean: neither the module nor kvm_amd is there, whatever the last test left.
+clean() {
+	[ ! -e "$patch" ] || disable || return
+	! lsmod | grep -q '^kvm_amd' || unload_kvm
+}
+
+# A kvm_amd that was told to leave SEV-ES alone: the module waits beside it, and changes nothing.
+without_sev_es() {
+	clean && load_kvm sev=1 sev_es=0 && enable && timeout 60 kselftests/set_sregs_test && [ "$(total 2)" = 0 ]
+}
+
+# load_other: a kvm_amd that has another build ID.
+load_other() { modprobe ccp && modprobe kvm && insmod other-kvm-amd.ko sev_es=1; }
+
+# Where it is there already, the module is refused, and nothing has changed.
+other_kvm_amd() { clean && load_other && refused 'Invalid' 'is not the one' && smoke; }
+
+# Where it comes later, it is kept out. The kernel then wants the livepatch out and in again before the right one.
+other_kvm_amd_later() { clean && enable && ! load_other && disable && load_kvm && enable && answered_in_rust smoke; }
+
+# The module waits for a kvm_amd that is not there yet, and takes over as soon as it comes.
+before_kvm() { clean && enable && load_kvm && settled && answered_in_rust smoke; }
+
+after_kvm() { clean && load_kvm && enable && answered_in_rust smoke; }
+
+again() { ! insmod "$module" 2>again && grep -q 'File exists' again && [ "$(cat "$patch/enabled")" = 1 ]; }
+
+rmmod_while_enabled() { ! rmmod ghcb_rs && [ "$(cat "$patch/enabled")" = 1 ]; }
