@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# A module for each deliberate fault. What is there and still fits stays: this fills a directory that exists.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+OBJTOOL=/cache/kernel/build/tools/objtool/objtool \
+	sh /checkout/selftests/mutants/build "$1" "${2:-}" /cache/kernel/make
