@@ -53,8 +53,8 @@ typedef struct SevGuest {
     uint8_t state;
     uint32_t policy, asid;              /* ASID 0: not active */
     uint64_t key;
-    GChecksum *launched;                /* NULL: it was received */
-    uint8_t digest[32], measure[32];
+    GChecksum *launched;                /* what was; NULL: it was received */
+    uint8_t measure[32];
     uint8_t tk[2][16];                  /* transport keys */
 } SevGuest;
 

@@ -98,14 +98,14 @@ int sev_launch_update(int cmd, SevGuest *g, uint8_t *b)
 
 int sev_launch_measure(int cmd, SevGuest *g, uint8_t *b)
 {
-    uint8_t head[8] = { 4, API_MAJOR, API_MINOR, API_BUILD }, out[48];
-    gsize n = sizeof(g->digest);
+    uint8_t head[8] = { 4, API_MAJOR, API_MINOR, API_BUILD }, digest[32], out[48];
+    gsize n = sizeof(digest);
 
     sev_random(NULL, 16, out + 32);
     stl_le_p(head + 4, g->policy);
     if (ldl_le_p(b + 16) >= sizeof(out)) {
-        g_checksum_get_digest(g->launched, g->digest, &n);
-        HMAC(g->tk[TIK], 16, g->measure, { head, 8 }, { g->digest, 32 }, { out + 32, 16 });
+        g_checksum_get_digest(g->launched, digest, &n);
+        HMAC(g->tk[TIK], 16, g->measure, { head, 8 }, { digest, 32 }, { out + 32, 16 });
         memcpy(out, g->measure, 32);
         g->state = G_LSECRET;
     }
@@ -127,10 +127,11 @@ int sev_attestation(int cmd, SevGuest *g, uint8_t *b)
         uint8_t rs[2][EC_BYTES];
     } r = { .policy = cpu_to_le32(g->policy), .usage = cpu_to_le32(USAGE_PEK),
             .algo = cpu_to_le32(ALGO_ECDSA) };
+    gsize n = sizeof(r.digest);
 
     REFUSE(!g->launched, ST_GUEST_STATE);
     memcpy(r.nonce, b + 16, 16);
-    memcpy(r.digest, g->digest, 32);
+    g_checksum_get_digest(g->launched, r.digest, &n);
     sev_sign(sev_id->pek_key, &r, 52, r.rs);
     return sev_output(b + 8, 24, &r, sizeof(r));
 }

@@ -87,8 +87,9 @@ bool sev_self_test(void)
     check("private memory", sev_tcg_opaque == !!memcmp(buf, zero, PAGE));
     /* The same by another library */
     sev_host_io(2 * MiB, buf, 48, false);
+    g_checksum_get_digest(sev_fw.guest[0].launched, buf + 48, &n);
     g_hmac_update(mac, head, 8);
-    g_hmac_update(mac, sev_fw.guest[0].digest, 32);
+    g_hmac_update(mac, buf + 48, 32);
     g_hmac_update(mac, buf + 32, 16);
     g_hmac_get_digest(mac, buf + 48, &n);
     check("measurement", !memcmp(buf, buf + 48, 32));

@@ -146,12 +146,14 @@ static bool attestation(void)
         uint32_t policy, usage, algo, reserved;
         uint8_t r[72], s[72];
     } report;
+    struct vm *unmeasured = vm_new(SEV, nothing);
     struct kvm_sev_attestation_report a = { .mnonce = "asked just now" };
     struct vm *vm = vm_new(SEV, nothing);
-    uint8_t digest[32];
+    uint8_t digest[32], other[32];
     struct chain c;
 
     sha256(vm->mem, SHARED, digest);
+    sha256(unmeasured->mem, SHARED, other);
     if (!platform_chain(&c) || vm_start(vm, 0) || vm_update(vm) ||
         !vm_sev(vm, KVM_SEV_GET_ATTESTATION_REPORT, &a) || vm->error != 2 ||
         vm_measure(vm) ||
@@ -161,6 +163,12 @@ static bool attestation(void)
         return false;
     }
     a.uaddr = (uintptr_t)&report;
+    if (vm_start(unmeasured, 0) || vm_update(unmeasured) || vm_finish(unmeasured) ||
+        vm_sev(unmeasured, KVM_SEV_GET_ATTESTATION_REPORT, &a) ||
+        memcmp(report.digest, other, 32)) {
+        printf("# digest of a guest that was not measured\n");
+        return false;
+    }
     return !vm_sev(vm, KVM_SEV_GET_ATTESTATION_REPORT, &a) &&
            !memcmp(report.nonce, a.mnonce, 16) && report.policy == 0 &&
            !memcmp(report.digest, digest, 32) && report.usage == PEK &&
