@@ -13,7 +13,7 @@
 #include "tests.h"
 
 #define TRACING "/sys/kernel/tracing/"
-#define SECONDS 60                      /* for one test */
+#define SECONDS 120                     /* for one test */
 
 static void put(const char *file, const char *value)
 {
