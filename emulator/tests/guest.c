@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The guest's descriptor tables and trap handling.
+ * The guest's page tables, descriptor tables and trap handling.
  */
 #include "guest.h"
 
@@ -13,6 +13,20 @@ void (*volatile trap_handler)(struct frame *);
 
 static uint64_t gdt[3] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
 static struct { uint16_t off0, sel, type, off1; uint32_t off2, zero; } idt[256];
+
+void guest_tables(uint8_t *mem, uint64_t cbit)
+{
+    uint64_t *pml4 = (uint64_t *)(mem + TABLES), *pdpt = pml4 + 512;
+    uint64_t *pd = pdpt + 512, a;
+
+    pml4[0] = (TABLES + 0x1000) | cbit | 7;
+    pdpt[0] = (TABLES + 0x2000) | cbit | 7;
+    for (a = 0; a < MEM_SIZE; a += 2 << 20) {
+        pd[a >> 21] = a | (a < SHARED ? cbit : 0) | 0x87;
+    }
+    pd[MMIO >> 21] = (1ull << 30) | 0x87;
+    pd[ALIAS >> 21] = SECRET_PAGE | 0x87;
+}
 
 GUEST void guest_trap(struct frame *f)
 {

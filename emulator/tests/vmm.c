@@ -49,21 +49,6 @@ int vm_sev(struct vm *vm, int cmd, void *data)
     return ret;
 }
 
-static void page_tables(struct vm *vm)
-{
-    uint64_t c = vm->type == PLAIN ? 0 : CBIT;
-    uint64_t *pml4 = (uint64_t *)(vm->mem + TABLES), *pdpt = pml4 + 512;
-    uint64_t *pd = pdpt + 512, a;
-
-    pml4[0] = (TABLES + 0x1000) | c | 7;
-    pdpt[0] = (TABLES + 0x2000) | c | 7;
-    for (a = 0; a < MEM_SIZE; a += 2 << 20) {
-        pd[a >> 21] = a | (a < SHARED ? c : 0) | 0x87;
-    }
-    pd[MMIO >> 21] = (1ull << 30) | 0x87;
-    pd[ALIAS >> 21] = SECRET_PAGE | 0x87;
-}
-
 static void registers(struct vm *vm, void (*fn)(void))
 {
     struct kvm_segment code = {
@@ -135,7 +120,7 @@ struct vm *vm_new(enum type type, void (*fn)(void))
     }
     memcpy(vm->mem + (uintptr_t)__executable_start, __executable_start,
            _end - __executable_start);
-    page_tables(vm);
+    guest_tables(vm->mem, vm->type == PLAIN ? 0 : CBIT);
     vm->cpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
     vm->run = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu, 0);
     if (vm->run == MAP_FAILED) {

@@ -41,6 +41,9 @@ struct vm {
     uint8_t measure[48];
 };
 
+/* The guest's page tables, written by the host: all memory one to one */
+void guest_tables(uint8_t *mem, uint64_t cbit);
+
 /* All but the launch's end: registers are set, memory is still the host's */
 struct vm *vm_new(enum type type, void (*fn)(void));
 int vm_sev(struct vm *vm, int cmd, void *data);
