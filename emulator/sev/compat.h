@@ -6,6 +6,7 @@
 #ifndef I386_TCG_SEV_COMPAT_H
 #define I386_TCG_SEV_COMPAT_H
 
+#include "cpu.h"
 #if __has_include("accel/tcg/probe.h")
 #include "accel/tcg/cpu-ldst.h"
 #include "accel/tcg/probe.h"
@@ -17,8 +18,10 @@
 #define SEV_CONST
 #endif
 #if __has_include("system/memory.h")
+#include "system/address-spaces.h"
 #include "system/memory.h"
 #else
+#include "exec/address-spaces.h"
 #include "exec/memory.h"
 #endif
 #include "exec/helper-proto.h"

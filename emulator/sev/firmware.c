@@ -5,7 +5,6 @@
  */
 #include "qemu/osdep.h"
 #include "compat.h"
-#include "exec/address-spaces.h"
 #include "firmware.h"
 
 struct SevFirmware sev_fw;

@@ -20,7 +20,6 @@
 #include "qemu/bswap.h"
 #include "cpu.h"
 #include "compat.h"
-#include "exec/address-spaces.h"
 
 #define PAGE            4096
 #define MAX_KEYS        256

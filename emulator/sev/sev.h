@@ -14,6 +14,14 @@
 #define SEV_ASIDS               32      /* ECX: ASIDs 1 to 32 */
 #define SEV_MIN_SEV_ASID        16      /* EDX: 1 to 15 run SEV-ES guests */
 
+/* What KVM wants of SVM besides */
+#define SEV_SVM_FEATURES (CPUID_SVM_NRIPSAVE | CPUID_SVM_LBRV | \
+                          CPUID_SVM_FLUSHASID | CPUID_SVM_DECODEASSIST)
+
+/* Exit codes that svm.h has no name for; those of CR1 to CR15 follow */
+#define SVM_EXIT_EFER_WRITE_TRAP 0x08f
+#define SVM_EXIT_CR0_WRITE_TRAP 0x090
+
 #define SEV_SAVE_SIZE           0x298   /* common part of VMCB save and VMSA */
 
 /* In CPUX86State; cleared by a CPU reset */
