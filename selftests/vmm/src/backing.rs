@@ -292,7 +292,14 @@ fn merge(at: &Place<'_>) -> Result<Later> {
 
 fn swap_out(at: &Place<'_>) -> Result<Later> {
     at.memory.advise(libc::MADV_PAGEOUT)?;
-    let out = at.memory.frame(0)?.is_none();
-    ensure!(out || at.parked, "the page is still in memory");
+    // The kernel may leave a page alone that another CPU has just touched.
+    let out = || {
+        let gone = at.memory.frame(0).is_ok_and(|frame| frame.is_none());
+        gone || at.memory.advise(libc::MADV_PAGEOUT).is_err()
+    };
+    ensure!(
+        at.parked || wait_for(PATIENCE, out) && at.memory.frame(0)?.is_none(),
+        "the page is still in memory"
+    );
     done()
 }
