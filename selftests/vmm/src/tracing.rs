@@ -3,13 +3,13 @@
 
 use anyhow::{Context, Result};
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
-const INSTANCE: &str = "instances/ghcb_neighbour";
+const INSTANCE: &str = "instances/ghcb_test";
 /// Group of the events that are made here.
-const GROUP: &str = "ghcb_neighbour";
+const GROUP: &str = "ghcb_test";
 
 /// A buffer, what fills it, and nothing left of either afterwards.
 pub struct Tracing {
@@ -20,8 +20,13 @@ impl Tracing {
     /// An empty buffer.
     pub fn new() -> Result<Self> {
         let this = Self { events: Vec::new() };
-        fs::create_dir(this.path("")).context("an instance of the tracer")?;
-        Ok(this)
+        match fs::create_dir(this.path("")) {
+            // A program that was killed leaves it.
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(error).context("an instance of the tracer")
+            }
+            _ => Ok(this),
+        }
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -36,6 +41,11 @@ impl Tracing {
     pub fn functions(&self, functions: &[&str]) -> Result<()> {
         self.write("set_ftrace_filter", &functions.join(" "))?;
         self.write("current_tracer", "function")
+    }
+
+    /// Trace an event of the kernel's own, as `group/name`.
+    pub fn event(&self, name: &str) -> Result<()> {
+        self.write(&format!("events/{name}/enable"), "1")
     }
 
     /// Make an event `name` of a probe: its kind (`p`, `r` or `f`) and its place.

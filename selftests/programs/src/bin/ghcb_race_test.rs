@@ -18,6 +18,7 @@ use vmm::race::{self, Change, Race};
 use vmm::request::{Request, POISON};
 use vmm::scratch;
 use vmm::steps::StepVm;
+use vmm::tracing::Tracing;
 use vmm::vm::Config;
 
 #[derive(Parser)]
@@ -35,6 +36,7 @@ const MALFORMED: u64 = 2;
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
+        let _tracing = slow_down();
         let mut races = Races {
             vm: race::machine(Config::default())?,
             report,
@@ -52,6 +54,13 @@ fn main() -> Status {
         races.vm = race::machine(config)?;
         races.external()
     })
+}
+
+/// Have each VMGEXIT traced, which takes time between the first look at the page and the use of what it holds.
+fn slow_down() -> Result<Tracing> {
+    let tracing = Tracing::new()?;
+    tracing.event("kvm/kvm_vmgexit_enter")?;
+    Ok(tracing)
 }
 
 struct Races<'a> {
