@@ -15,9 +15,9 @@
 //!
 //! Most exits end here, with the page neither mapped nor pinned; so do those that userspace carries out
 //! without returning anything. Where userspace says what is returned, the reply is *deferred*: nothing of
-//! the page is kept, and [`deliver`] writes the reply when userspace lets the vCPU run again. The few that
-//! C code will write to, or a SIPI, are *parked*: [`Vcpu::park`] leaves the state that KVM's own code knows
-//! how to complete, and [`complete`] completes them when the vCPU is about to run again.
+//! the page is kept, and [`deliver`](waiting::deliver) writes the reply when userspace lets the vCPU run again. The few that
+//! C code will write to, or a SIPI, are *parked*: [`Waiting::park`](waiting::Waiting::park) leaves the state that KVM's own code knows
+//! how to complete, and [`complete`](waiting::complete) completes them when the vCPU is about to run again.
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
 
@@ -26,6 +26,7 @@
 pub mod ap;
 pub mod instruction;
 pub mod kind;
+pub mod memory;
 pub mod mmio;
 pub mod msr_protocol;
 pub mod port_io;
@@ -33,12 +34,12 @@ pub mod request;
 pub mod system;
 pub mod tsc;
 pub mod vcpu;
+pub mod waiting;
 
 use crate::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
     msr::MsrInfo,
-    page::Field,
     reply::{ErrorReason, Reply},
     snapshot::{Header, Snapshot},
     version::Usage,
@@ -46,7 +47,7 @@ use crate::ghcb_abi::{
 use kind::Kind;
 use port_io::Direction;
 use request::Request;
-use vcpu::{Complaint, Deferred, Exit, Fulfilment, GuestPage, Scratch, Vcpu};
+use vcpu::{Complaint, Exit, Fulfilment, GuestPage, Scratch, Vcpu};
 
 /// What becomes of KVM_RUN after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,43 +375,4 @@ fn unreachable_page<V: Vcpu>(vcpu: &mut V) -> Outcome {
     );
     vcpu.complain(Complaint::UnreachablePage(gpa));
     Outcome::Resume
-}
-
-/// Writes the reply of a deferred exit, when userspace lets the vCPU run again. May sleep.
-pub fn deliver<V: Vcpu>(vcpu: &mut V) {
-    let Some(Deferred { gpa, exit, data }) = vcpu.take_deferred() else {
-        return;
-    };
-    let Some(page) = vcpu.open(gpa) else {
-        unreachable_page(vcpu);
-        return;
-    };
-    if let Some((area, data)) = &data {
-        vcpu.put_back(&page, *area, data);
-    }
-    let mut reply = Reply::no_action(0);
-    if exit.code.returned(exit.info1).contains(Field::Rax) {
-        reply = reply.with_rax(vcpu.registers().rax);
-    }
-    reply.write(&page);
-    if page.intact() {
-        vcpu.trace_exit(exit.code, &reply);
-        vcpu.close(page);
-    } else {
-        unreachable_page(vcpu);
-    }
-}
-
-/// Ends a parked exit, before the vCPU runs again. C: `sev_es_unmap_ghcb()`.
-///
-/// Also right for exits that KVM's C handler has begun.
-#[inline]
-pub fn complete<V: Vcpu>(vcpu: &mut V) {
-    vcpu.end_hold();
-    let Some(parked) = vcpu.parked() else {
-        return;
-    };
-    vcpu.flush_scratch();
-    let returned = parked.code.returned(parked.info1);
-    vcpu.finish(&parked, returned);
 }

@@ -2,7 +2,7 @@
 
 //! Host memory that stands in for a scratch area.
 
-use super::{bindings::kvm_vcpu, page};
+use super::{bindings::kvm_vcpu, mapped_page};
 use crate::{ghcb_abi::page::PAGE_SIZE, vmgexit::vcpu::Purpose};
 use core::{ffi::c_void, ptr::NonNull, slice};
 use kernel::{alloc::flags, prelude::*};
@@ -138,7 +138,7 @@ impl Buffer {
         // SAFETY: By the caller; the pointers are KVM's notes of where it goes on, and this task's alone. An
         // offset up to `len` is within the new place or at its end.
         unsafe {
-            page::copy(self.bytes().as_ptr(), place, len);
+            mapped_page::copy(self.bytes().as_ptr(), place, len);
             for note in [
                 &raw mut (*vcpu).mmio_fragments[0].data,
                 &raw mut (*vcpu).arch.sev_pio_data,

@@ -12,7 +12,7 @@
 //! among it: userspace may move the guest to the vCPU of another VM meanwhile.
 
 use super::{
-    bindings::{self, kvm, kvm_host_map, kvm_vcpu, vcpu_svm},
+    bindings::{self, kvm, kvm_vcpu, vcpu_svm},
     buffer::Buffer,
     imports::{self, address},
     page::UserPage,
@@ -181,19 +181,9 @@ impl KvmVcpu {
         if count != 1 {
             return Err(EFAULT);
         }
-        // SAFETY: The page is pinned. The processor has no high memory: this is its address for good.
-        let hva = unsafe { kernel::bindings::kmap_local_page(pinned.cast()) };
-        // SAFETY: The fields are this task's alone while it holds the vCPU's mutex. C: `kvm_vcpu_map()`,
-        // whose counterpart takes the map apart.
+        // SAFETY: The page is pinned, and the fields are this task's alone while it holds the vCPU's mutex.
         unsafe {
-            (*self.svm()).sev_es.ghcb_map = kvm_host_map {
-                pinned_page: pinned,
-                page: pinned,
-                hva,
-                pfn: 0,
-                gfn,
-                writable: true,
-            };
+            self.set_map(pinned, gfn);
             self.leave_mapped(data.map(|(area, buffer)| Scratch {
                 area,
                 buffer,

@@ -9,7 +9,7 @@ use crate::{
         deferral, imports, KvmVcpu,
     },
     observe::{self, Counters},
-    vmgexit::{self, kind::Kind, msr_protocol, vcpu::Vcpu, Asks},
+    vmgexit::{self, kind::Kind, msr_protocol, vcpu::Waiting, waiting, Asks},
 };
 use core::{
     ptr::NonNull,
@@ -177,7 +177,7 @@ pub(super) unsafe extern "C" fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcp
 #[inline(never)]
 fn deliver(mut vcpu: KvmVcpu) {
     let _call = Call::begin();
-    vmgexit::deliver(&mut vcpu);
+    waiting::deliver(&mut vcpu);
 }
 
 /// Replaces `sev_es_unmap_ghcb()`.
@@ -205,6 +205,6 @@ fn complete(mut vcpu: KvmVcpu) {
         // SAFETY: The argument is that of the original.
         unsafe { imports::c_sev_es_unmap_ghcb(vcpu.as_ptr()) };
     } else {
-        vmgexit::complete(&mut vcpu);
+        waiting::complete(&mut vcpu);
     }
 }

@@ -8,27 +8,24 @@ use ghcb_rs::{
     ghcb_abi::{
         bitmap::ValidBitmap,
         exit_code::ExitCode,
-        ioio::IoSize,
         msr::GhcbMsr,
-        page::{Field, SharedPage},
-        reply::{Action, ErrorReason, Reply},
+        page::Field,
+        reply::{Action, Reply},
         scratch::ScratchArea,
         version::Version,
     },
     vmgexit::{
         self,
-        instruction::{Emulation, Instruction},
+        instruction::Emulation,
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{
-            Complaint, Deferred, Exit, Fulfilment, HoldType, Purpose, Registers, Scratch, Vcpu,
-        },
-        Outcome,
+        vcpu::{Complaint, Exit, Fulfilment, HoldType, Registers, Vcpu},
+        waiting, Outcome,
     },
 };
 
-use super::page::{Page, View};
+use super::{page::Page, waiting::SevEs};
 
 /// Where the guest's page is.
 pub const GPA: u64 = 0x12_3000;
@@ -86,25 +83,6 @@ pub enum Call {
     TraceMsrEnter(u64),
     TraceMsrExit(u64, i32),
     Complain(String),
-}
-
-/// What a vCPU holds between an exit and its completion: the fields of C's `vcpu_sev_es_state` and VMCB.
-#[derive(Debug, Default)]
-pub struct SevEs {
-    /// Whether the page is mapped in `ghcb`.
-    pub ghcb: bool,
-    /// Exit code and both infos.
-    pub exit: [u64; 3],
-    /// `ghcb_sa` that is to be freed, and the place it stands for.
-    pub scratch: Option<(ScratchArea, Vec<u8>)>,
-    /// `ghcb_sa_sync`
-    pub write_back: bool,
-    /// `ap_reset_hold_type`
-    pub hold: Option<HoldType>,
-    /// `ghcb_sa_sync` without `ghcb`: the exit is `exit`, the copy of an area in the page `kept`.
-    pub deferred: bool,
-    /// What is in the vCPU for a deferred exit: the area, and its bytes.
-    pub kept: Option<(ScratchArea, Vec<u8>)>,
 }
 
 /// The host.
@@ -205,31 +183,8 @@ impl Host {
 
     /// Userspace lets the vCPU run again.
     pub fn complete(&mut self) {
-        vmgexit::deliver(self);
-        vmgexit::complete(self);
-    }
-
-    /// C is about to take over: what is deferred becomes what C would have left.
-    pub fn hand_back(&mut self) {
-        if std::mem::take(&mut self.sev_es.deferred) {
-            self.sev_es.ghcb = true;
-            self.sev_es.scratch = self.sev_es.kept.take();
-            self.sev_es.write_back = self.sev_es.scratch.is_some();
-            Reply::no_action(0).write(&View::of(&self.page));
-        }
-    }
-
-    /// A SIPI arrives, as in C's `sev_vcpu_deliver_sipi_vector()`.
-    pub fn sipi(&mut self) {
-        match self.sev_es.hold {
-            Some(HoldType::Page) => {
-                assert!(self.sev_es.ghcb, "C dereferences a null pointer");
-                self.page.put(0x398, 0);
-                self.page.put(0x3a0, 1);
-            }
-            Some(HoldType::Msr) => self.msr = 0x1007,
-            None => {}
-        }
+        waiting::deliver(self);
+        waiting::complete(self);
     }
 
     /// What the path asked for, without counting, tracing and logging.
@@ -246,35 +201,9 @@ impl Host {
         };
         self.log.iter().filter(is_for_people).cloned().collect()
     }
-
-    /// Whether the page or a scratch area's copy is still held.
-    pub fn holds_anything(&self) -> bool {
-        self.page.is_viewed()
-            || self.sev_es.ghcb
-            || self.sev_es.deferred
-            || self.sev_es.scratch.is_some()
-    }
-
-    fn fill_from_device(&self, buffer: &mut [u8]) {
-        for (byte, device) in buffer
-            .iter_mut()
-            .zip(self.device.to_le_bytes().iter().cycle())
-        {
-            *byte = *device;
-        }
-    }
-
-    fn guest_memory(&mut self, gpa: u64, len: usize) -> Option<&mut [u8]> {
-        let (base, bytes) = self.memory.as_mut()?;
-        let start = usize::try_from(gpa.checked_sub(*base)?).ok()?;
-        bytes.get_mut(start..start.checked_add(len)?)
-    }
 }
 
 impl Vcpu for Host {
-    type Page = View;
-    type Buffer = Vec<u8>;
-
     fn ghcb_msr(&self) -> GhcbMsr {
         GhcbMsr(self.msr)
     }
@@ -290,115 +219,6 @@ impl Vcpu for Host {
 
     fn c_bit(&self) -> u8 {
         51
-    }
-
-    fn open(&mut self, gpa: u64) -> Option<View> {
-        assert!(gpa % 0x1000 == 0);
-        self.log.push(Call::Open(gpa));
-        if gpa != GPA {
-            return None;
-        }
-        Some(View::of(&self.page))
-    }
-
-    fn close(&mut self, _: View) {
-        self.log.push(Call::Close);
-    }
-
-    fn emulate(&mut self, emulation: &Emulation) -> Fulfilment {
-        self.log.push(Call::Emulate(*emulation));
-        self.registers = match self.answer {
-            Fulfilment::Done => self.after,
-            _ => emulation.registers,
-        };
-        self.answer
-    }
-
-    fn cpuid(&mut self, function: u32) -> Fulfilment {
-        self.emulate(&Emulation {
-            instruction: Instruction::Cpuid,
-            registers: Registers {
-                rax: function.into(),
-                ..Registers::default()
-            },
-            cpl: 0,
-            xcr0: None,
-            xss: None,
-        })
-    }
-
-    fn registers(&self) -> Registers {
-        self.registers
-    }
-
-    fn port_io(&mut self, access: &PortAccess) -> Fulfilment {
-        self.log.push(Call::PortIo(*access));
-        self.registers.rax = access.rax;
-        if access.direction.is_in() && self.answer == Fulfilment::Done {
-            // C: `kvm_fast_pio_in()`.
-            let mask = access.size.mask();
-            let kept = if access.size == IoSize::Dword {
-                0
-            } else {
-                access.rax & !mask
-            };
-            self.registers.rax = kept | self.device & mask;
-        }
-        self.answer
-    }
-
-    fn string_io(&mut self, transfer: &StringTransfer, data: &mut Vec<u8>) -> Fulfilment {
-        self.log.push(Call::StringIo(*transfer, data.clone()));
-        if transfer.direction.is_in() && self.answer == Fulfilment::Done {
-            self.fill_from_device(data);
-        }
-        self.answer
-    }
-
-    fn mmio(&mut self, access: &MmioAccess, data: &mut Vec<u8>) -> Fulfilment {
-        self.log.push(Call::Mmio(*access, data.clone()));
-        if access.direction.is_in() && self.answer == Fulfilment::Done {
-            self.fill_from_device(data);
-        }
-        self.answer
-    }
-
-    fn fetch(
-        &mut self,
-        page: &View,
-        area: ScratchArea,
-        purpose: Purpose,
-    ) -> Result<Vec<u8>, ErrorReason> {
-        let filled = purpose != Purpose::Receive;
-        self.log.push(Call::Fetch(area));
-        if !self.can_allocate {
-            return Err(ErrorReason::INVALID_SCRATCH_AREA);
-        }
-        match area {
-            ScratchArea::Shared(range) => {
-                let mut bytes = vec![0; range.len()];
-                if filled {
-                    page.read_buffer(range, &mut bytes);
-                }
-                Ok(bytes)
-            }
-            ScratchArea::External { gpa, len } => self
-                .guest_memory(gpa, len as usize)
-                .map(|bytes| bytes.to_vec())
-                .ok_or(ErrorReason::INVALID_SCRATCH_AREA),
-        }
-    }
-
-    fn put_back(&mut self, page: &View, area: ScratchArea, data: &Vec<u8>) {
-        self.log.push(Call::PutBack(area, data.clone()));
-        match area {
-            ScratchArea::Shared(range) => page.write_buffer(range, data),
-            ScratchArea::External { gpa, .. } => {
-                if let Some(memory) = self.guest_memory(gpa, data.len()) {
-                    memory.copy_from_slice(data);
-                }
-            }
-        }
     }
 
     fn time_stamp(&self) -> u64 {
@@ -431,121 +251,8 @@ impl Vcpu for Host {
         self.jump_table = gpa;
     }
 
-    fn hold(&mut self, hold: HoldType) -> Outcome {
-        self.log.push(Call::Hold(hold));
-        self.sev_es.hold = Some(hold);
-        self.held
-    }
-
-    fn end_hold(&mut self) {
-        self.sev_es.hold = None;
-    }
-
     fn terminate(&mut self) {
         self.log.push(Call::Terminate);
-    }
-
-    fn defer(&mut self, _: &View, exit: Exit, scratch: Option<&Scratch<Vec<u8>>>) -> bool {
-        assert!(
-            !self.sev_es.ghcb && !self.sev_es.deferred,
-            "left to userspace twice"
-        );
-        if !self.can_defer {
-            return false;
-        }
-        let (code, info1, info2) = (exit.code.0, exit.info1, exit.info2);
-        self.log
-            .push(Call::Defer(code, info1, info2, scratch.is_some()));
-        self.sev_es.deferred = true;
-        self.sev_es.exit = [code, info1, info2];
-        self.sev_es.kept = scratch.map(|scratch| {
-            assert!(scratch.write_back && matches!(scratch.area, ScratchArea::Shared(_)));
-            (scratch.area, scratch.buffer.clone())
-        });
-        true
-    }
-
-    fn take_deferred(&mut self) -> Option<Deferred<Vec<u8>>> {
-        let [code, info1, info2] = self.sev_es.exit;
-        let code = ExitCode(code);
-        std::mem::take(&mut self.sev_es.deferred).then(|| Deferred {
-            gpa: GPA,
-            exit: Exit { code, info1, info2 },
-            data: self.sev_es.kept.take(),
-        })
-    }
-
-    fn park(&mut self, page: View, exit: Exit, scratch: Option<Scratch<Vec<u8>>>) -> bool {
-        assert!(
-            !self.sev_es.ghcb && !self.sev_es.deferred && self.sev_es.scratch.is_none(),
-            "left to userspace twice"
-        );
-        drop(page);
-        if !self.can_map {
-            self.log.push(Call::CannotPark);
-            return false;
-        }
-        let (code, info1, info2) = (exit.code.0, exit.info1, exit.info2);
-        self.log
-            .push(Call::Park(code, info1, info2, scratch.is_some()));
-        self.sev_es.ghcb = true;
-        // What is pinned cannot vanish.
-        self.page.vanish(0, 0);
-        self.sev_es.exit = [code, info1, info2];
-        if let Some(scratch) = scratch {
-            self.sev_es.scratch = Some((scratch.area, scratch.buffer));
-            self.sev_es.write_back = scratch.write_back;
-        }
-        Reply::no_action(0).write(&View::of(&self.page));
-        true
-    }
-
-    fn parked(&self) -> Option<Exit> {
-        let [code, info1, info2] = self.sev_es.exit;
-        let code = ExitCode(code);
-        self.sev_es.ghcb.then_some(Exit { code, info1, info2 })
-    }
-
-    fn flush_scratch(&mut self) {
-        if !std::mem::take(&mut self.sev_es.write_back) {
-            return;
-        }
-        if let Some((area, data)) = self.sev_es.scratch.take() {
-            self.log.push(Call::Flush(data.clone()));
-            match area {
-                ScratchArea::Shared(range) => View::of(&self.page).write_buffer(range, &data),
-                ScratchArea::External { gpa, .. } => {
-                    if let Some(memory) = self.guest_memory(gpa, data.len()) {
-                        memory.copy_from_slice(&data);
-                    }
-                }
-            }
-        }
-    }
-
-    fn finish(&mut self, parked: &Exit, returned: ValidBitmap) {
-        assert!(self.sev_es.ghcb, "finished what is not mapped");
-        let code = parked.code.0;
-        self.log.push(Call::TraceExit(
-            code,
-            self.page.peek(0x398),
-            self.page.peek(0x3a0),
-        ));
-        self.log.push(Call::Finish(returned));
-        let page = View::of(&self.page);
-        for (field, value) in [
-            (Field::Rax, self.registers.rax),
-            (Field::Rbx, self.registers.rbx),
-            (Field::Rcx, self.registers.rcx),
-            (Field::Rdx, self.registers.rdx),
-        ] {
-            if returned.contains(field) {
-                field.store(&page, value);
-            }
-        }
-        returned.union(ValidBitmap::REPLY).store(&page);
-        self.sev_es.scratch = None;
-        self.sev_es.ghcb = false;
     }
 
     fn trace_enter(&mut self, exit: Exit) {

@@ -7,7 +7,10 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod case;
+pub mod emulator;
 pub mod host;
+pub mod memory;
 pub mod page;
+pub mod waiting;
 
 pub use host::{Call, Host, GPA};

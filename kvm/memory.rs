@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Guest memory: the page, and scratch areas.
+
+use super::{buffer::Buffer, imports, page::UserPage, KvmVcpu, PAGE_SHIFT};
+use crate::{
+    ghcb_abi::{page::SharedPage, reply::ErrorReason, scratch::ScratchArea},
+    vmgexit::vcpu::{Memory, Purpose},
+};
+use core::ptr::NonNull;
+
+impl Memory for KvmVcpu {
+    type Page = UserPage;
+    type Buffer = Buffer;
+
+    #[inline(always)]
+    fn open(&mut self, gpa: u64) -> Option<UserPage> {
+        let gfn = gpa >> PAGE_SHIFT;
+        // SAFETY: By the invariant, with `kvm->srcu` held.
+        let slot = unsafe { imports::kvm_vcpu_gfn_to_memslot(self.vcpu(), gfn) };
+        // SAFETY: KVM has found the frame in the slot; the page is closed before `kvm->srcu` is released.
+        unsafe { UserPage::new(NonNull::new(slot)?, gfn) }
+    }
+
+    #[inline(always)]
+    fn close(&mut self, page: UserPage) {
+        if let Some(slot) = page.logging_slot() {
+            // SAFETY: By the invariant, with `kvm->srcu` held; the frame lies in the slot.
+            unsafe { imports::mark_page_dirty_in_slot(self.kvm(), slot.as_ptr(), page.gfn()) };
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(
+        &mut self,
+        page: &UserPage,
+        area: ScratchArea,
+        purpose: Purpose,
+    ) -> Result<Buffer, ErrorReason> {
+        const INVALID: ErrorReason = ErrorReason::INVALID_SCRATCH_AREA;
+        let len = match area {
+            ScratchArea::Shared(range) => range.len(),
+            ScratchArea::External { len, .. } => usize::try_from(len).map_err(|_| INVALID)?,
+        };
+        let buffer = match area {
+            // SAFETY: By the invariant; an exit has one buffer.
+            ScratchArea::Shared(_) => unsafe { Buffer::new(self.vcpu(), len, purpose) },
+            // Hardened usercopy kills who copies between user memory and a `kvm_vcpu`.
+            ScratchArea::External { .. } => Buffer::allocated(len),
+        };
+        let mut buffer = buffer.map_err(|_| INVALID)?;
+        match area {
+            ScratchArea::Shared(_) if purpose == Purpose::Receive => {}
+            ScratchArea::Shared(range) => page.read_buffer(range, buffer.bytes_mut()),
+            // As in C, also when the guest will receive: an area that cannot be read is refused at once.
+            ScratchArea::External { gpa, len } => {
+                // SAFETY: By the invariant, with `kvm->srcu` held; the buffer holds `len` bytes.
+                let error = unsafe {
+                    imports::kvm_read_guest(self.kvm(), gpa, buffer.as_mut_ptr(), len as usize)
+                };
+                if error != 0 {
+                    return Err(INVALID);
+                }
+            }
+        }
+        Ok(buffer)
+    }
+
+    #[inline(always)]
+    fn put_back(&mut self, page: &UserPage, area: ScratchArea, data: &Buffer) {
+        match area {
+            ScratchArea::Shared(range) => page.write_buffer(range, data.bytes()),
+            ScratchArea::External { gpa, .. } => {
+                let bytes = data.bytes();
+                // SAFETY: By the invariant, with `kvm->srcu` held; the slice is valid.
+                unsafe {
+                    imports::kvm_write_guest(self.kvm(), gpa, bytes.as_ptr().cast(), bytes.len())
+                };
+            }
+        }
+    }
+}

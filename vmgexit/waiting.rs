@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Exits that wait for userspace or a SIPI, and how they end.
+
+use super::{
+    memory::{GuestPage, Memory, Scratch},
+    unreachable_page,
+    vcpu::{Exit, Vcpu},
+    Outcome,
+};
+use crate::ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::Reply, scratch::ScratchArea};
+
+/// How a vCPU came to wait for a SIPI. C: `AP_RESET_HOLD_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldType {
+    /// By an event in the page.
+    Page,
+    /// By the MSR protocol.
+    Msr,
+}
+
+/// An exit whose reply is deferred.
+pub struct Deferred<B> {
+    /// Where the page is.
+    pub gpa: u64,
+    /// What the exit is about.
+    pub exit: Exit,
+    /// A scratch area in the page, and what belongs there.
+    pub data: Option<(ScratchArea, B)>,
+}
+
+/// A vCPU whose exits can wait.
+pub trait Waiting: Memory {
+    /// Puts the vCPU into AP reset hold.
+    fn hold(&mut self, hold: HoldType) -> Outcome;
+
+    /// Forgets what kind of hold the vCPU was in.
+    fn end_hold(&mut self);
+
+    /// Leaves an exit to userspace, and remembers that the reply is still to be written.
+    ///
+    /// False if that cannot be: the buffer does not last, or C is about to take over. The exit is to be
+    /// parked then.
+    fn defer(
+        &mut self,
+        page: &Self::Page,
+        exit: Exit,
+        scratch: Option<&Scratch<Self::Buffer>>,
+    ) -> bool;
+
+    /// Takes the exit whose reply is deferred, if there is one.
+    fn take_deferred(&mut self) -> Option<Deferred<Self::Buffer>>;
+
+    /// Leaves an exit to userspace or a SIPI: maps the page as KVM's C handler does, answers "no action"
+    /// in advance, and keeps the scratch area's copy.
+    ///
+    /// False if the page cannot be mapped any more. Then nothing is parked: userspace is not asked either.
+    fn park(
+        &mut self,
+        page: Self::Page,
+        exit: Exit,
+        scratch: Option<Scratch<Self::Buffer>>,
+    ) -> bool;
+
+    /// The parked exit, if there is one.
+    fn parked(&self) -> Option<Exit>;
+
+    /// Copies a parked scratch area back, if it is to be.
+    fn flush_scratch(&mut self);
+
+    /// Hands `returned` registers of a parked exit to the guest, and unmaps the page.
+    fn finish(&mut self, parked: &Exit, returned: ValidBitmap);
+}
+
+/// Writes the reply of a deferred exit, when userspace lets the vCPU run again. May sleep.
+pub fn deliver<V: Vcpu>(vcpu: &mut V) {
+    let Some(Deferred { gpa, exit, data }) = vcpu.take_deferred() else {
+        return;
+    };
+    let Some(page) = vcpu.open(gpa) else {
+        unreachable_page(vcpu);
+        return;
+    };
+    if let Some((area, data)) = &data {
+        vcpu.put_back(&page, *area, data);
+    }
+    let mut reply = Reply::no_action(0);
+    if exit.code.returned(exit.info1).contains(Field::Rax) {
+        reply = reply.with_rax(vcpu.registers().rax);
+    }
+    reply.write(&page);
+    if page.intact() {
+        vcpu.trace_exit(exit.code, &reply);
+        vcpu.close(page);
+    } else {
+        unreachable_page(vcpu);
+    }
+}
+
+/// Ends a parked exit, before the vCPU runs again. C: `sev_es_unmap_ghcb()`.
+///
+/// Also right for exits that KVM's C handler has begun.
+#[inline]
+pub fn complete<V: Vcpu>(vcpu: &mut V) {
+    vcpu.end_hold();
+    let Some(parked) = vcpu.parked() else {
+        return;
+    };
+    vcpu.flush_scratch();
+    let returned = parked.code.returned(parked.info1);
+    vcpu.finish(&parked, returned);
+}
