@@ -10,7 +10,10 @@
 //! nothing. A livepatch of a function that is called when a vCPU is freed does what is needed around that:
 //! it waits for kvm_amd, resolves its symbols, and takes part in unloading.
 
+#[path = "../../kvm/bindings.rs"]
 mod bindings;
+#[path = "../../kvm/relocation.rs"]
+mod relocation;
 
 use bindings::{ftrace_ops, klp_func, klp_object, klp_patch, kvm_vcpu, vcpu_svm};
 use core::{cell::UnsafeCell, ffi::CStr, mem};
@@ -21,6 +24,7 @@ use kernel::{
     str::as_char_ptr_in_const_context,
     sync::atomic::{Atomic, Relaxed},
 };
+use relocation::{addresses, functions};
 
 module! {
     type: GhcbFloor,
@@ -41,33 +45,6 @@ module! {
 #[used]
 static MODINFO: [u8; 12] = *b"livepatch=Y\0";
 
-/// Emits trampolines to functions of kvm_amd and kvm: `"object" "symbol" as "name", offset;`.
-macro_rules! functions {
-    ($($object:literal $symbol:literal as $name:literal, $offset:literal;)*) => {$(
-        core::arch::global_asm!(
-            ".pushsection .text",
-            ".p2align 4",
-            concat!(".globl ", $name),
-            concat!(".type ", $name, ", @function"),
-            concat!(".weak \".klp.sym.", $object, ".", $symbol, ",0\""),
-            concat!($name, ":"),
-            concat!(".Lklp_", $name, ": .byte 0xe9"),
-            concat!(".reloc ., R_X86_64_PLT32, \".klp.sym.", $object, ".", $symbol, ",0\"-4+", $offset),
-            ".long 0",
-            "int3",
-            concat!(".size ", $name, ", . - ", $name),
-            ".popsection",
-            ".pushsection __klp_relocs.kvm_amd, \"a\", @progbits",
-            ".p2align 3",
-            concat!(".quad .Lklp_", $name, "+1"),
-            concat!(".quad \".klp.sym.", $object, ".", $symbol, ",0\"-4+", $offset),
-            ".long 4, 0", // R_X86_64_PLT32
-            ".popsection",
-            options(att_syntax),
-        );
-    )*};
-}
-
 functions! {
     "kvm_amd" "sev_free_vcpu" as "ghcb_floor_sev_free_vcpu", 9;
     "kvm_amd" "svm_invoke_exit_handler" as "ghcb_floor_svm_invoke_exit_handler", 0;
@@ -76,24 +53,9 @@ functions! {
     "kvm" "kvm_read_l1_tsc" as "ghcb_floor_kvm_read_l1_tsc", 0;
 }
 
-core::arch::global_asm!(
-    ".pushsection .data",
-    ".p2align 3",
-    ".globl ghcb_floor_vmgexit",
-    ".type ghcb_floor_vmgexit, @object",
-    ".size ghcb_floor_vmgexit, 8",
-    ".weak \".klp.sym.kvm_amd.sev_handle_vmgexit,0\"",
-    "ghcb_floor_vmgexit:",
-    ".Lklp_ghcb_floor_vmgexit: .quad \".klp.sym.kvm_amd.sev_handle_vmgexit,0\"",
-    ".popsection",
-    ".pushsection __klp_relocs.kvm_amd, \"a\", @progbits",
-    ".p2align 3",
-    ".quad .Lklp_ghcb_floor_vmgexit",
-    ".quad \".klp.sym.kvm_amd.sev_handle_vmgexit,0\"",
-    ".long 1, 0", // R_X86_64_64
-    ".popsection",
-    options(att_syntax),
-);
+addresses! {
+    "kvm_amd" "sev_handle_vmgexit" as "ghcb_floor_vmgexit";
+}
 
 #[expect(
     improper_ctypes,
@@ -179,7 +141,8 @@ unsafe extern "C" fn emulation(vcpu: *mut kvm_vcpu) -> c_int {
                 ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_IOIO.into())
             }
             5 => {
-                ghcb_floor_kvm_sev_es_string_io(vcpu, 1, (operand >> 16) as c_uint, data, length, 0)
+                let (port, is_in) = ((operand >> 16) as c_uint, (operand & 1) as c_int);
+                ghcb_floor_kvm_sev_es_string_io(vcpu, 1, port, data, length, is_in)
             }
             6 => {
                 *register(bindings::__VCPU_REGS_RAX) =

@@ -10,9 +10,10 @@ cd "$1"
 work_copy
 CARGO_TARGET_DIR=/cache/target/bench /cache/work/benches/emulated/build "$1"
 
-mkdir source
-cp /checkout/benches/floor/{Kbuild,*.rs,*.h} source/
-/cache/kernel/make M="$PWD/source" modules
-/cache/kernel/build/tools/objtool/objtool klp post-link source/ghcb_floor.ko
-mv source/ghcb_floor.ko .
+mkdir -p source/benches/floor source/kvm
+cp /checkout/benches/floor/{Kbuild,*.rs,*.h} source/benches/floor/
+cp /checkout/kvm/{bindings,relocation}.rs source/kvm/
+/cache/kernel/make M="$PWD/source/benches/floor" modules
+/cache/kernel/build/tools/objtool/objtool klp post-link source/benches/floor/ghcb_floor.ko
+mv source/benches/floor/ghcb_floor.ko .
 rm -r source

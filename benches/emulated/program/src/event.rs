@@ -21,6 +21,9 @@ const MMIO: u64 = map::MMIO + 0x200;
 const MTRR_BASE: u64 = 0x200;
 /// An event that KVM emulates nothing for.
 pub const NOTHING: &str = "hv_features";
+/// String I/O.
+const OUTS: &str = "ioio_outs";
+const INS: &str = "ioio_ins";
 /// Longest string that fits the shared buffer.
 const LONGEST: u64 = 2032;
 
@@ -53,7 +56,7 @@ impl Group {
             "cpuid" => Self::Cpuid,
             "msr_read" | "msr_write" => Self::Msr,
             "ioio_out1_kernel" => Self::KernelPort,
-            "ioio_outs" => Self::String,
+            OUTS | INS => Self::String,
             _ if name.starts_with("mmio_") => Self::Mmio,
             _ => Self::Other,
         }
@@ -156,15 +159,23 @@ fn out(port: u16, size: IoSize) -> (Request, Emulated) {
     (request, Emulated::new(4, info, 0))
 }
 
-fn string(length: u64) -> Event {
-    let info = IoInfo::new(PORT, IoSize::Byte, false)
-        .string(true, AddressSize::BITS_64, Segment::DS)
+fn input(port: u16, size: IoSize) -> (Request, Emulated) {
+    let info = IoInfo::new(port, size, true).0;
+    let request = Request::new(ExitCode::IOIO, info, 0).with(Field::Rax, 0);
+    (request, Emulated::new(4, info, 0))
+}
+
+fn string(name: &'static str, length: u64) -> Event {
+    let is_in = name == INS;
+    let segment = if is_in { Segment::ES } else { Segment::DS };
+    let info = IoInfo::new(PORT, IoSize::Byte, is_in)
+        .string(true, AddressSize::BITS_64, segment)
         .0;
     let request = Request::new(ExitCode::IOIO, info, length).scratch_inside(SHARED_BUFFER_OFFSET);
     let emulated = Emulated::new(5, info, length);
     Event {
         length,
-        ..Event::page("ioio_outs", request, emulated)
+        ..Event::page(name, request, emulated)
     }
 }
 
@@ -194,6 +205,7 @@ pub fn all() -> Vec<Event> {
     add("msr_write", (write, Emulated::new(3, 0, 0)));
     add("ioio_out1_user", out(PORT, IoSize::Byte));
     add("ioio_out4_user", out(PORT, IoSize::Dword));
+    add("ioio_in1_user", input(PORT, IoSize::Byte));
     add("ioio_out1_kernel", out(KERNEL_PORT, IoSize::Byte));
     add(
         "mmio_write4_kernel",
@@ -203,7 +215,7 @@ pub fn all() -> Vec<Event> {
     add("mmio_read4_user", mmio(ExitCode::MMIO_READ, MMIO));
     let features = Request::new(ExitCode::HV_FEATURES, 0, 0);
     add(NOTHING, (features, Emulated::NONE));
-    events.push(string(512));
+    events.extend([OUTS, INS].map(|name| string(name, 512)));
     events.push(Event {
         in_c: false,
         ..Event::page(
@@ -267,5 +279,7 @@ pub fn common() -> Vec<Event> {
 
 /// String I/O by length.
 pub fn strings() -> Vec<Event> {
-    [1, 64, 256, 1024, LONGEST].map(string).to_vec()
+    [1, 64, 256, 1024, LONGEST]
+        .map(|length| string(OUTS, length))
+        .to_vec()
 }
