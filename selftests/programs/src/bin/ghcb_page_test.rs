@@ -41,6 +41,7 @@ fn main() -> Status {
         exit_codes(report, &mut vm);
         refusals(report, &mut vm);
         exceptions(report, &mut vm);
+        sizes(report, &mut vm);
         time_stamps(report, &mut vm);
         versions(report, &mut vm);
         last_words(report, &mut vm);
@@ -178,6 +179,35 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
             ErrorReason::INVALID_INPUT,
         );
     }
+}
+
+/// What CPUID says of the extended state's size goes by the XCR0 of the request.
+fn sizes(report: &mut Report, vm: &mut StepVm) {
+    const FUNCTION: u32 = ExitCode::CPUID_NEEDS_XCR0 as u32;
+    let name = "CPUID leaf 0xD: the size goes by XCR0";
+    let leaf = vm
+        .vm()
+        .cpuid()
+        .iter()
+        .find(|leaf| (leaf.function, leaf.index) == (FUNCTION, 0));
+    if leaf.is_none_or(|leaf| leaf.eax & 7 != 7) {
+        report.skip(name, "the host has no AVX for guests");
+        return;
+    }
+    report.test(name, || {
+        let mut check = Check::new();
+        for (xcr0, size) in [(1, 0x240), (7, 0x340), (3, 0x240)] {
+            let request = Request::new(ExitCode::CPUID, 0, 0)
+                .with(Field::Rax, FUNCTION.into())
+                .with(Field::Rcx, 0)
+                .with(Field::Xcr0, xcr0);
+            let reply = vm.take(Attempt::page(&request))?.reply();
+            check
+                .about(format!("XCR0 {xcr0}"))
+                .same("RBX", reply.rbx, size);
+        }
+        Ok(check.done())
+    });
 }
 
 fn exceptions(report: &mut Report, vm: &mut StepVm) {
