@@ -126,9 +126,12 @@ impl Report {
         self.sorted(|row| row.event == event, |row| row.vcpus)
     }
 
-    /// String I/O by length.
+    /// OUTS by length.
     pub fn by_length(&self) -> Vec<&Row> {
-        self.sorted(|row| row.length != 0 && row.vcpus == 1, |row| row.length)
+        self.sorted(
+            |row| row.event == event::OUTS && row.vcpus == 1,
+            |row| row.length,
+        )
     }
 
     fn sorted(&self, which: impl Fn(&Row) -> bool, key: impl Fn(&Row) -> u64) -> Vec<&Row> {
@@ -251,7 +254,7 @@ impl Report {
             })
             .collect();
         all.push((
-            "ioio_outs by length".into(),
+            format!("{} by length", event::OUTS),
             |row| row.length,
             self.by_length(),
         ));
