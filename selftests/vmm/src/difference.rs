@@ -32,6 +32,8 @@ pub enum Difference {
     SnpEventFirst,
     /// C takes XCR0 and XSS from each request that marks them valid; Rust from those that use them.
     UnusedOperands,
+    /// C replies in the page that was there at the VMGEXIT; Rust in the one that is there when the vCPU runs again.
+    ReplyInThePresentPage,
     /// C replies when userspace runs a vCPU that ended its guest; Rust leaves the page as it is.
     NoReplyAtTheEnd,
     /// C keeps the unused bits of a CPUID request in its response; Rust clears them.
@@ -40,7 +42,7 @@ pub enum Difference {
 
 impl Difference {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ReplyFields,
         Self::SnpMsrRequests,
         Self::SnpFeatures,
@@ -54,6 +56,7 @@ impl Difference {
         Self::WrmsrPassthrough,
         Self::SnpEventFirst,
         Self::UnusedOperands,
+        Self::ReplyInThePresentPage,
         Self::NoReplyAtTheEnd,
         Self::MsrCpuidBits,
     ];
@@ -74,6 +77,7 @@ impl Difference {
             Self::WrmsrPassthrough => "wrmsr-passthrough",
             Self::SnpEventFirst => "snp-event-first",
             Self::UnusedOperands => "unused-operands",
+            Self::ReplyInThePresentPage => "reply-in-the-present-page",
             Self::NoReplyAtTheEnd => "no-reply-at-the-end",
             Self::MsrCpuidBits => "msr-reserved-bits",
         }

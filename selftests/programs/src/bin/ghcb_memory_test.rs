@@ -14,6 +14,7 @@ use std::process::ExitCode as Status;
 use vmm::backing::{self, After, Change, Need, Place, CHANGES, PAGE, SLOT};
 use vmm::catalog::PORT;
 use vmm::check::Check;
+use vmm::difference::Difference;
 use vmm::exit::Exit;
 use vmm::handler::Handler;
 use vmm::host::Balance;
@@ -183,7 +184,8 @@ fn during(handler: Handler, change: &Change) -> Result<Vec<String>> {
         .went_on(&outcome)
         .same("exits", outcome.exits.len(), 1);
     outcome.exits.clear();
-    if handler == Handler::C && change.after == After::Zeros {
+    let is_in_old_page = Difference::ReplyInThePresentPage.choose(handler, true, false);
+    if is_in_old_page && change.after == After::Zeros {
         // The reply goes to the page with which the exit began, pinned until then.
         let written = PageImage::default().differences(&now);
         check.same(
