@@ -13,6 +13,7 @@ use vmm::check::Check;
 use vmm::difference::Difference;
 use vmm::exit::Exit;
 use vmm::handler::Handler;
+use vmm::host::KernelLog;
 use vmm::ktap::{self, Options, Report};
 use vmm::request::{Request, EXIT_FIELDS, POISON};
 use vmm::steps::{Attempt, StepVm};
@@ -42,6 +43,7 @@ fn main() -> Status {
         refusals(report, &mut vm);
         exceptions(report, &mut vm);
         sizes(report, &mut vm);
+        flood(report, &mut vm);
         time_stamps(report, &mut vm);
         versions(report, &mut vm);
         last_words(report, &mut vm);
@@ -181,6 +183,22 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
     }
 }
 
+/// A guest that is refused over and over does not fill the kernel's log.
+fn flood(report: &mut Report, vm: &mut StepVm) {
+    const REQUESTS: usize = 1000;
+    report.test("a thousand refused requests: few lines in the log", || {
+        let mut log = KernelLog::open()?;
+        let attempt = Attempt::page(&Request::new(ExitCode(0x403), 0, 0));
+        let outcomes = vm.take_all(&vec![attempt; REQUESTS])?;
+        let lines = log.lines()?.len();
+        let mut check = Check::new();
+        check
+            .same("answers", outcomes.len(), REQUESTS)
+            .that(&format!("{lines} lines are few"), lines < REQUESTS / 10);
+        Ok(check.done())
+    });
+}
+
 /// What CPUID says of the extended state's size goes by the XCR0 of the request.
 fn sizes(report: &mut Report, vm: &mut StepVm) {
     const FUNCTION: u32 = ExitCode::CPUID_NEEDS_XCR0 as u32;
@@ -249,14 +267,17 @@ fn exceptions(report: &mut Report, vm: &mut StepVm) {
         Ok(check.done())
     });
     report.test("DR7: what comes back", || {
-        let write = Request::new(ExitCode::WRITE_DR7, 0, 0).with(Field::Rax, 0x400);
         let read = Request::new(ExitCode::READ_DR7, 0, 0);
-        vm.take(Attempt::page(&write))?;
-        let outcome = vm.take(Attempt::page(&read))?;
         let mut check = Check::new();
-        check.answered(&read, &outcome, handler, 0);
-        let want = Difference::Dr7.choose(handler, 0, 0x400);
-        check.same("RAX", outcome.reply().rax, want);
+        // Breakpoints, and then none, as after a reset.
+        for value in [0x455, 0x400] {
+            let write = Request::new(ExitCode::WRITE_DR7, 0, 0).with(Field::Rax, value);
+            vm.take(Attempt::page(&write))?;
+            let outcome = vm.take(Attempt::page(&read))?;
+            check.answered(&read, &outcome, handler, 0);
+            let want = Difference::Dr7.choose(handler, 0, value);
+            check.same("RAX", outcome.reply().rax, want);
+        }
         Ok(check.done())
     });
 }
