@@ -168,6 +168,8 @@ pub(super) fn detach() {
 ///
 /// Functions of C that a replacement has ended in by a jump have no address of this module on their stack.
 pub(crate) fn wait() {
+    // A livepatch that replaces all others has the core forget this one without a word to its callbacks.
+    detach();
     // SAFETY: In a task that may sleep.
     unsafe { synchronize_rcu_tasks() };
     // A task may sleep in a replacement for as long as a page fault takes.
