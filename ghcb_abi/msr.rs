@@ -102,7 +102,7 @@ impl CpuidRegister {
     /// The register that a request or a response is about.
     #[inline(always)]
     pub const fn of(GhcbMsr(msr): GhcbMsr) -> Self {
-        let (high, low) = (msr >> 31 & 1 != 0, msr >> Self::SHIFT & 1 != 0);
+        let (high, low) = ((msr >> 31) & 1 != 0, (msr >> Self::SHIFT) & 1 != 0);
         match (high, low) {
             (false, false) => Self::Eax,
             (false, true) => Self::Ebx,
