@@ -23,9 +23,6 @@ use vmm::tracing::Tracing;
 struct Arguments {
     #[command(flatten)]
     options: Options,
-    /// Have a livepatch take the place of the module's, too
-    #[arg(long)]
-    replace: bool,
 }
 
 /// The functions that the module replaces.
@@ -54,9 +51,7 @@ fn main() -> Status {
         let second = second_patch(&module);
         if second.exists() {
             patches(report, &module, &second);
-            if arguments.replace {
-                replaced(report, &module, &second);
-            }
+            replaced(report, &module, &second);
         } else {
             report.skip("a second livepatch", "GHCB_SECOND_PATCH names none");
         }
