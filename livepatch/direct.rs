@@ -154,7 +154,7 @@ pub(super) fn detach() {
     looks_after.detach();
 }
 
-/// Waits until nobody is in a replacement, after [`detach`].
+/// Gives back what is still replaced, and waits until nobody is in a replacement.
 ///
 /// No new call can begin then. Those that have begun are of three kinds:
 ///
