@@ -2,6 +2,7 @@
 //! A VMM for SEV-ES test guests, and what the test programs share.
 
 pub mod backing;
+pub mod balance;
 pub mod catalog;
 pub mod check;
 pub mod checks;

@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode as Status};
 use std::time::{Duration, Instant};
+use vmm::balance::Balance;
 use vmm::check::Check;
 use vmm::crew::wait_for;
 use vmm::handler::{self, Handler};
-use vmm::host::{self, Balance, KernelLog};
+use vmm::host::{self, KernelLog};
 use vmm::ktap::{self, Options, Report};
 use vmm::lifecycle::load::{self, Load};
 use vmm::lifecycle::times::Times;
@@ -99,7 +100,7 @@ fn main() -> Status {
         }
         parked(report);
         refusals(report, &run.module);
-        let imbalance = before.problems(&Balance::now()?);
+        let imbalance = before.problems()?;
         report.problems("pins are balanced, and memory is back", &imbalance);
         let warnings = host::faults(&log.lines()?).len();
         run.tally.print(report, warnings, imbalance.is_empty());

@@ -12,12 +12,12 @@ use mailbox::{device, map};
 use std::cell::Cell;
 use std::process::ExitCode as Status;
 use vmm::backing::{self, After, Change, Need, Place, CHANGES, PAGE, SLOT};
+use vmm::balance::Balance;
 use vmm::catalog::PORT;
 use vmm::check::Check;
 use vmm::difference::Difference;
 use vmm::exit::Exit;
 use vmm::handler::Handler;
-use vmm::host::Balance;
 use vmm::ktap::{self, Options, Report};
 use vmm::memory::Memory;
 use vmm::page::PageImage;
@@ -52,7 +52,7 @@ fn main() -> Status {
                 }
             }
         }
-        let imbalance = before.problems(&Balance::now()?);
+        let imbalance = before.problems()?;
         report.problems("pins are balanced, and memory is back", &imbalance);
         Ok(())
     })

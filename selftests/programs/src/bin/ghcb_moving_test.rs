@@ -6,9 +6,9 @@ use clap::Parser;
 use mailbox::map;
 use std::process::ExitCode as Status;
 use vmm::backing::{huge, page, two_pages, COLLAPSE, PAGE, SLOT};
+use vmm::balance::Balance;
 use vmm::check::Check;
 use vmm::child::Child;
-use vmm::host::Balance;
 use vmm::ktap::{self, Options, Report};
 use vmm::memory::{self, Memory, LARGE, LOG_WRITTEN};
 use vmm::replies::{Guest, Machine, Tally};
@@ -50,7 +50,7 @@ fn main() -> Status {
         tests.pages();
         tests.large_pages();
         tests.slots();
-        let imbalance = before.problems(&Balance::now()?);
+        let imbalance = before.problems()?;
         report.problems("pins are balanced, and memory is back", &imbalance);
         Ok(())
     })

@@ -14,12 +14,13 @@ use std::process::{Command, ExitCode as Status, Stdio};
 use std::thread;
 use std::time::Duration;
 use vmm::backing::{page, SLOT};
+use vmm::balance::Balance;
 use vmm::catalog::PORT;
 use vmm::check::Check;
 use vmm::crew::{wait_for, Hand};
 use vmm::exit::Exit;
 use vmm::handler::{self, Handler};
-use vmm::host::{Balance, KernelLog};
+use vmm::host::KernelLog;
 use vmm::ktap::{self, Options, Report};
 use vmm::memory::Memory;
 use vmm::page::PageImage;
@@ -70,7 +71,7 @@ fn main() -> Status {
         asleep(report, &module);
         killed(report, &module);
         waiting(report, &module);
-        let imbalance = before.problems(&Balance::now()?);
+        let imbalance = before.problems()?;
         report.problems("pins are balanced, and memory is back", &imbalance);
         Ok(())
     })
