@@ -3,6 +3,8 @@
 
 pub mod backing;
 pub mod balance;
+pub mod bpf;
+mod btf;
 pub mod catalog;
 pub mod check;
 pub mod checks;
@@ -19,6 +21,7 @@ pub mod ktap;
 pub mod lifecycle;
 pub mod memory;
 pub mod msr_filter;
+pub mod neighbour;
 pub mod page;
 pub mod paging;
 pub mod race;

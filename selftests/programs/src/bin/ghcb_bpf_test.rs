@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+//! BPF programs at the entry and exit of functions of kvm_amd.
+//!
+//! Such a program is called directly, as the module's functions are, and a function can be called so by one user alone:
+//! at those that the module replaces, whoever comes later is refused.
+
+use anyhow::{anyhow, Context, Result};
+use clap::Parser;
+use std::path::Path;
+use std::process::ExitCode;
+use vmm::bpf::{Place, Program};
+use vmm::check::Check;
+use vmm::handler::{self, Handler};
+use vmm::ktap::{self, Options, Report};
+use vmm::neighbour::{both, guest, module_is_refused, COUNT};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+const KVM: &str = "kvm_amd";
+/// The function that is called once for each VMGEXIT.
+const HANDLER: &str = "sev_handle_vmgexit";
+/// All that the module replaces.
+const FUNCTIONS: [&str; 3] = [
+    HANDLER,
+    "sev_es_unmap_ghcb",
+    "sev_vcpu_needs_initialization",
+];
+/// One that it leaves alone, and that is called for each exit.
+const NEIGHBOUR: &str = "svm_handle_exit";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    ktap::run(&arguments.options, |report| {
+        let Some(module) = handler::module() else {
+            report.skip("BPF programs", "GHCB_MODULE names no module");
+            return Ok(());
+        };
+        if report.handler() == Handler::C {
+            report.skip("BPF programs", "the module is not asked for");
+            return Ok(());
+        }
+        for function in FUNCTIONS {
+            refused(report, function);
+            first(report, &module, function);
+        }
+        beside(report, &module);
+        Ok(())
+    })
+}
+
+fn refused(report: &mut Report, function: &str) {
+    for place in Place::ALL {
+        let name = format!("a program at {function} ({place:?}) is refused");
+        report.test(&name, || {
+            let mut check = Check::new();
+            let attached = Program::attach(KVM, function, place)?;
+            // Kernels differ in how they say it.
+            let is_refused = matches!(attached, Err(libc::EBUSY | libc::EINVAL));
+            check.that("the program is refused", is_refused);
+            guest(&mut check, Handler::Rust)?;
+            Ok(check.done())
+        });
+    }
+}
+
+fn first(report: &mut Report, module: &Path, function: &str) {
+    let name = format!("after programs at {function}, the module is refused");
+    report.test(&name, || {
+        let mut check = Check::new();
+        handler::remove()?;
+        let entry = attach(function, Place::Entry)?;
+        let exit = attach(function, Place::Exit)?;
+        module_is_refused(&mut check, module)?;
+        guest(&mut check, Handler::C)?;
+        for (place, program) in [("entry", &entry), ("exit", &exit)] {
+            let runs = program.runs()?;
+            if function == HANDLER {
+                check.same(&format!("runs at the {place}"), runs, COUNT as u64);
+            } else {
+                check.that("the program runs", runs > 0);
+            }
+        }
+        drop((entry, exit));
+        handler::insert(module)?;
+        guest(&mut check, Handler::Rust)?;
+        Ok(check.done())
+    });
+}
+
+/// At a function that the module leaves alone, in either order.
+fn beside(report: &mut Report, module: &Path) {
+    for after in [true, false] {
+        let order = if after { "after" } else { "before" };
+        let name = format!("programs at {NEIGHBOUR}, {order} the module");
+        report.test(&name, || {
+            let mut check = Check::new();
+            let mut programs = Vec::new();
+            both(after, module, || {
+                for place in Place::ALL {
+                    programs.push(attach(NEIGHBOUR, place)?);
+                }
+                Ok(())
+            })?;
+            guest(&mut check, Handler::Rust)?;
+            for program in programs {
+                check.that(
+                    "the program sees each VMGEXIT",
+                    program.runs()? >= COUNT as u64,
+                );
+            }
+            Ok(check.done())
+        });
+    }
+}
+
+/// A program that the kernel must not refuse.
+fn attach(function: &str, place: Place) -> Result<Program> {
+    Program::attach(KVM, function, place)?
+        .map_err(|error| anyhow!("error {error}"))
+        .with_context(|| format!("a program at {function}"))
+}

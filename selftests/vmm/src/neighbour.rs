@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What tests of others who want the functions that the module replaces have in common.
+
+use crate::check::Check;
+use crate::handler::{self, Handler};
+use crate::host::KernelLog;
+use crate::request::Request;
+use crate::steps::{Attempt, StepVm};
+use anyhow::Result;
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use std::path::Path;
+
+/// VMGEXITs of a guest.
+pub const COUNT: usize = 20;
+/// What the module says when another one has such a function.
+const SENTENCE: &str = "ghcb_rs: a function of kvm_amd cannot be replaced";
+
+/// A guest raises [`COUNT`] VMGEXITs; each is answered, and by `handler`.
+pub fn guest(check: &mut Check, handler: Handler) -> Result<()> {
+    let mut vm = StepVm::new()?;
+    let request = Request::new(ExitCode::INVD, 0, 0);
+    let answered = || handler::answered().unwrap_or(0);
+    let before = answered();
+    for outcome in vm.take_all(&vec![Attempt::page(&request); COUNT])? {
+        check.answered(&request, &outcome, handler, 0);
+    }
+    let want = if handler == Handler::Rust { COUNT } else { 0 };
+    check.same("answers in Rust", answered() - before, want as u64);
+    Ok(())
+}
+
+/// The neighbour comes after the module, or before it.
+pub fn both(after: bool, module: &Path, neighbour: impl FnOnce() -> Result<()>) -> Result<()> {
+    if after {
+        return neighbour();
+    }
+    handler::remove()?;
+    neighbour()?;
+    handler::insert(module)
+}
+
+/// The module must be refused, with a sentence that says why, and nothing is left of it.
+pub fn module_is_refused(check: &mut Check, module: &Path) -> Result<()> {
+    let mut log = KernelLog::open()?;
+    check.that("the module is refused", handler::insert(module).is_err());
+    let says = log.lines()?;
+    let said = says.iter().filter(|line| line.contains(SENTENCE)).count();
+    check.same("sentences that say why", said, 1);
+    check.that("the module is not there", !handler::loaded());
+    Ok(())
+}
