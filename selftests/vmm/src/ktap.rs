@@ -22,7 +22,8 @@ enum Verdict {
 /// Collects results, and prints each when it comes.
 pub struct Report {
     handler: Handler,
-    only: Option<String>,
+    only: Vec<String>,
+    stop: bool,
     counts: [u32; 3],
 }
 
@@ -38,9 +39,10 @@ impl Report {
         failed
     }
 
-    /// Whether the user asked for `name`.
+    /// Whether the user asked for `name`, and no failure has made it idle.
     pub fn wanted(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.contains(only))
+        let over = self.stop && self.failures() > 0;
+        !over && (self.only.is_empty() || self.only.iter().any(|only| name.contains(only)))
     }
 
     /// Report `name` as passed if `problems` is empty.
@@ -101,9 +103,12 @@ pub struct Options {
     /// Who answers VMGEXITs
     #[arg(long, value_enum, default_value_t = Choice::Current)]
     pub handler: Choice,
-    /// Run only tests whose name contains this
+    /// Run only tests whose name contains this; may be given several times
     #[arg(long)]
-    pub only: Option<String>,
+    pub only: Vec<String>,
+    /// Begin no further test after the first failure
+    #[arg(long)]
+    pub stop: bool,
 }
 
 /// Run `tests` where SEV-ES is there, with the handler that was asked for.
@@ -129,6 +134,7 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
     let mut report = Report {
         handler,
         only: options.only.clone(),
+        stop: options.stop,
         counts: [0; 3],
     };
     let result = KernelLog::open().and_then(|mut log| {
