@@ -63,6 +63,7 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
             (&raw const imports::address::SEV_HANDLE_VMGEXIT).read_volatile(),
             (&raw const imports::address::SEV_ES_UNMAP_GHCB).read_volatile(),
             (&raw const imports::address::SEV_VCPU_NEEDS_INITIALIZATION).read_volatile(),
+            (&raw const imports::address::SVM_COMPLETE_EMULATED_MSR).read_volatile(),
         ]
     };
     for entry in entries {

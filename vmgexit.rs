@@ -14,10 +14,11 @@
 //! what the event returns, and nothing else gets into the page.
 //!
 //! Most exits end here, with the page neither mapped nor pinned; so do those that userspace carries out
-//! without returning anything. Where userspace says what is returned, the reply is *deferred*: nothing of
-//! the page is kept, and [`deliver`](waiting::deliver) writes the reply when userspace lets the vCPU run again. The few that
-//! C code will write to, or a SIPI, are *parked*: [`Waiting::park`](waiting::Waiting::park) leaves the state that KVM's own code knows
-//! how to complete, and [`complete`](waiting::complete) completes them when the vCPU is about to run again.
+//! without returning anything. Where userspace says what the reply is, it is *deferred*: nothing of the page
+//! is kept, and [`deliver`](waiting::deliver) writes the reply when userspace lets the vCPU run again. The few
+//! that a SIPI ends, or that receive outside the page, are *parked*:
+//! [`Waiting::park`](waiting::Waiting::park) leaves the state that KVM's own code knows how to complete, and
+//! [`complete`](waiting::complete) completes them when the vCPU is about to run again.
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
 
@@ -84,7 +85,7 @@ pub(crate) enum Flow<B> {
     Answered,
     /// Userspace says what the reply is; data that a scratch area awaits come along.
     Defer(Option<Scratch<B>>),
-    /// Userspace completes it, by way of C code that may write to the page.
+    /// Userspace completes it, and its data have no place in the vCPU.
     Park(Option<Scratch<B>>),
     /// The vCPU waits for a SIPI.
     Hold,
@@ -93,20 +94,11 @@ pub(crate) enum Flow<B> {
 }
 
 impl<B> Flow<B> {
-    /// What becomes of an access to data: nothing is returned in registers.
+    /// What becomes of an access to data that userspace has no part in: nothing is returned in registers.
     #[inline(always)]
     fn after(fulfilment: Fulfilment) -> Self {
         match fulfilment {
             Fulfilment::Done => Self::Reply(Reply::no_action(0)),
-            fulfilment => Self::not_done(fulfilment),
-        }
-    }
-
-    /// What becomes of something that KVM has not done, or not yet.
-    #[inline(always)]
-    fn not_done(fulfilment: Fulfilment) -> Self {
-        match fulfilment {
-            Fulfilment::Userspace => Self::Park(None),
             fulfilment => Self::Failed(fulfilment),
         }
     }
@@ -214,7 +206,8 @@ fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Out
                 let reply = request.reply(&vcpu.registers());
                 return write(vcpu, page, exit.code, kind, reply);
             }
-            fulfilment => Flow::not_done(fulfilment),
+            Fulfilment::Userspace => Flow::Defer(None),
+            fulfilment => Flow::Failed(fulfilment),
         },
         Request::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
             (Fulfilment::Done, _) => {
@@ -223,7 +216,7 @@ fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Out
             }
             (Fulfilment::Userspace, Direction::Out) => Flow::Answered,
             (Fulfilment::Userspace, Direction::In) => Flow::Defer(None),
-            (fulfilment, _) => Flow::not_done(fulfilment),
+            (fulfilment, _) => Flow::Failed(fulfilment),
         },
         Request::StringIo(transfer) => transfer.carry_out(vcpu, &page),
         Request::Mmio(access) => access.carry_out(vcpu, &page),

@@ -8,7 +8,8 @@
 //!
 //! Between its exit and its reply, a vCPU holds the request in the VMCB's exit fields, the frame of the
 //! page in `ghcb_map.gfn`, the place of the data in `sw_scratch`, no page in `ghcb`, and `ghcb_sa_sync` set,
-//! which C never leaves without a page. The data are where KVM puts them, see [`Buffer::of`]. No pointer is
+//! which C never leaves without a page. The data are where KVM puts them, see [`Buffer::of`]; an MSR access
+//! that userspace refuses has [`REFUSED`] for their place. No pointer is
 //! among it: userspace may move the guest to the vCPU of another VM meanwhile.
 
 use super::{
@@ -19,7 +20,11 @@ use super::{
     KvmVcpu, PAGE_SHIFT,
 };
 use crate::{
-    ghcb_abi::{page::BufferRange, scratch::ScratchArea},
+    ghcb_abi::{
+        page::BufferRange,
+        reply::{EventInjection, Reply},
+        scratch::ScratchArea,
+    },
     vmgexit::vcpu::{Deferred, Exit, Scratch},
 };
 use core::{
@@ -62,6 +67,9 @@ extern "C" {
 /// Whether replies may be deferred: the function that writes them is in place.
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
+/// What is in `sw_scratch` when userspace has refused an MSR access: no place in a page.
+const REFUSED: u64 = u64::MAX;
+
 /// Allows replies to be deferred.
 pub(crate) fn allow() {
     ALLOWED.store(true, Ordering::Relaxed);
@@ -80,6 +88,16 @@ pub(crate) unsafe fn is_pending(svm: *const vcpu_svm) -> bool {
         (&raw const (*sev_es).ghcb_sa_sync).read_volatile()
             && (&raw const (*sev_es).ghcb).read_volatile().is_null()
     }
+}
+
+/// Notes that userspace refuses the MSR access whose reply is deferred.
+///
+/// # Safety
+///
+/// `svm` points to a vCPU that this task runs, and whose reply [is pending](is_pending).
+pub(crate) unsafe fn refuse(svm: *mut vcpu_svm) {
+    // SAFETY: By the caller.
+    unsafe { (*svm).sev_es.sw_scratch = REFUSED };
 }
 
 impl KvmVcpu {
@@ -127,6 +145,7 @@ impl KvmVcpu {
             }
             let sev_es = &raw mut (*self.svm()).sev_es;
             (&raw mut (*sev_es).ghcb_sa_sync).write_volatile(false);
+            let is_refused = (*sev_es).sw_scratch == REFUSED;
             let place = (*sev_es).sw_scratch as usize;
             let data = BufferRange::new(place >> 32, place & 0xffff_ffff).map(|range| {
                 let buffer = Buffer::of(self.vcpu(), range.len());
@@ -136,6 +155,7 @@ impl KvmVcpu {
                 gpa: (*sev_es).ghcb_map.gfn << PAGE_SHIFT,
                 exit: self.exit(),
                 data,
+                is_refused,
             })
         }
     }
@@ -144,7 +164,13 @@ impl KvmVcpu {
     ///
     /// For the vCPU of a task that is not this one, and is not inside KVM_RUN.
     fn park_deferred(&mut self) -> Result {
-        let Some(Deferred { gpa, data, .. }) = self.unmark_deferred() else {
+        let Some(Deferred {
+            gpa,
+            data,
+            is_refused,
+            ..
+        }) = self.unmark_deferred()
+        else {
             return Ok(());
         };
         // SAFETY: A VM holds a reference to its address space.
@@ -179,16 +205,24 @@ impl KvmVcpu {
         // SAFETY: As above.
         unsafe { __srcu_read_unlock(&raw mut (*self.kvm()).srcu, index) };
         if count != 1 {
+            // C would look for a page.
+            self.cancel_userspace_exit();
             return Err(EFAULT);
         }
+        let scratch = data.map(|(area, buffer)| Scratch {
+            area,
+            buffer,
+            write_back: true,
+        });
+        let reply = if is_refused {
+            Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE)
+        } else {
+            Reply::no_action(0)
+        };
         // SAFETY: The page is pinned, and the fields are this task's alone while it holds the vCPU's mutex.
         unsafe {
             self.set_map(pinned, gfn);
-            self.leave_mapped(data.map(|(area, buffer)| Scratch {
-                area,
-                buffer,
-                write_back: true,
-            }))
+            self.leave_mapped(scratch, &reply)
         }
     }
 }

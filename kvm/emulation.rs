@@ -83,8 +83,8 @@ impl KvmVcpu {
     /// Invokes KVM's handler of an intercepted MSR access.
     ///
     /// `svm_complete_emulated_msr()` reports a fault by writing into `sev_es.ghcb`. That is a save area
-    /// on this stack for as long as the call lasts; if userspace is to decide, [`Vcpu::park`] puts the
-    /// guest's page there.
+    /// on this stack for as long as the call lasts; if userspace is to decide, it finds none there, and
+    /// [`deferral::refuse`](super::deferral::refuse) takes its refusal.
     #[inline(always)]
     fn emulate_msr(&mut self) -> Fulfilment {
         let mut area = MaybeUninit::<bindings::ghcb_save_area>::uninit();

@@ -21,6 +21,7 @@ functions! {
     "kvm_amd" "sev_handle_vmgexit" as "ghcb_rs_c_sev_handle_vmgexit", 9;
     "kvm_amd" "sev_es_unmap_ghcb" as "ghcb_rs_c_sev_es_unmap_ghcb", 9;
     "kvm_amd" "sev_vcpu_needs_initialization" as "ghcb_rs_c_sev_vcpu_needs_initialization", 9;
+    "kvm_amd" "svm_complete_emulated_msr" as "ghcb_rs_c_svm_complete_emulated_msr", 9;
     "kvm_amd" "sev_hardware_unsetup" as "ghcb_rs_c_sev_hardware_unsetup", 9;
     "kvm_amd" "svm_invoke_exit_handler" as "ghcb_rs_svm_invoke_exit_handler", 0;
     "kvm" "kvm_vcpu_gfn_to_memslot" as "ghcb_rs_kvm_vcpu_gfn_to_memslot", 0;
@@ -46,6 +47,7 @@ addresses! {
     "kvm_amd" "sev_handle_vmgexit" as "ghcb_rs_addr_sev_handle_vmgexit";
     "kvm_amd" "sev_es_unmap_ghcb" as "ghcb_rs_addr_sev_es_unmap_ghcb";
     "kvm_amd" "sev_vcpu_needs_initialization" as "ghcb_rs_addr_sev_vcpu_needs_initialization";
+    "kvm_amd" "svm_complete_emulated_msr" as "ghcb_rs_addr_svm_complete_emulated_msr";
     "kvm_amd" "sev_enc_bit" as "ghcb_rs_addr_sev_enc_bit";
     "kvm_amd" "dump_invalid_vmcb" as "ghcb_rs_addr_dump_invalid_vmcb";
     "kvm" "kvm_lock" as "ghcb_rs_addr_kvm_lock";
@@ -70,6 +72,8 @@ extern "C" {
     pub(crate) fn c_sev_es_unmap_ghcb(svm: *mut vcpu_svm);
     #[link_name = "ghcb_rs_c_sev_vcpu_needs_initialization"]
     pub(crate) fn c_sev_vcpu_needs_initialization(vcpu: *mut kvm_vcpu) -> bool;
+    #[link_name = "ghcb_rs_c_svm_complete_emulated_msr"]
+    pub(crate) fn c_svm_complete_emulated_msr(vcpu: *mut kvm_vcpu, error: c_int) -> c_int;
     #[link_name = "ghcb_rs_c_sev_hardware_unsetup"]
     pub(crate) fn c_sev_hardware_unsetup();
     #[link_name = "ghcb_rs_svm_invoke_exit_handler"]
@@ -155,6 +159,8 @@ pub(crate) mod address {
         pub(crate) static SEV_ES_UNMAP_GHCB: *const u8;
         #[link_name = "ghcb_rs_addr_sev_vcpu_needs_initialization"]
         pub(crate) static SEV_VCPU_NEEDS_INITIALIZATION: *const u8;
+        #[link_name = "ghcb_rs_addr_svm_complete_emulated_msr"]
+        pub(crate) static SVM_COMPLETE_EMULATED_MSR: *const u8;
         #[link_name = "ghcb_rs_addr_kvm_lock"]
         pub(crate) static KVM_LOCK: *mut mutex;
         #[link_name = "ghcb_rs_addr_vm_list"]

@@ -7,7 +7,7 @@ use super::{
     PAGE_SHIFT,
 };
 use crate::{
-    ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::Action, scratch::ScratchArea},
+    ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::Reply, scratch::ScratchArea},
     vmgexit::{
         vcpu::{Deferred, Emulator, Exit, HoldType, Scratch, Waiting},
         Outcome,
@@ -77,7 +77,8 @@ impl Waiting for KvmVcpu {
     fn park(&mut self, page: UserPage, exit: Exit, scratch: Option<Scratch<Buffer>>) -> bool {
         self.set_exit(exit.code, exit.info1, exit.info2);
         // SAFETY: What is mapped stays so until the exit is complete.
-        let is_mapped = self.map(&page) && unsafe { self.leave_mapped(scratch) }.is_ok();
+        let is_mapped =
+            self.map(&page) && unsafe { self.leave_mapped(scratch, &Reply::no_action(0)) }.is_ok();
         if !is_mapped {
             self.cancel_userspace_exit();
         }
@@ -203,12 +204,17 @@ impl KvmVcpu {
         }
     }
 
-    /// Leaves an exit behind with its page in `ghcb_map`, which is unmapped if there is no memory.
+    /// Leaves an exit behind with its page in `ghcb_map` and `reply` in the page, as far as it is known. The
+    /// page is unmapped if there is no memory.
     ///
     /// # Safety
     ///
     /// The page is mapped there, and stays so until the exit is complete.
-    pub(super) unsafe fn leave_mapped(&mut self, scratch: Option<Scratch<Buffer>>) -> Result {
+    pub(super) unsafe fn leave_mapped(
+        &mut self,
+        scratch: Option<Scratch<Buffer>>,
+        reply: &Reply,
+    ) -> Result {
         // SAFETY: By the invariant and the caller.
         unsafe {
             let sev_es = &raw mut (*self.svm()).sev_es;
@@ -247,16 +253,14 @@ impl KvmVcpu {
             (*sev_es).ghcb = (*map).hva.cast();
         }
         if let Some(mapped) = self.mapped_page() {
-            Field::SwExitInfo1.store(&mapped, Action::NO_ACTION.0.into());
-            Field::SwExitInfo2.store(&mapped, 0);
-            ValidBitmap::REPLY.store(&mapped);
+            reply.write(&mapped);
         }
         Ok(())
     }
 
     /// Takes back what KVM has prepared for userspace: nobody will complete it.
     #[cold]
-    fn cancel_userspace_exit(&mut self) {
+    pub(super) fn cancel_userspace_exit(&mut self) {
         // SAFETY: By the invariant, these fields are this task's alone.
         unsafe {
             let vcpu = self.vcpu();

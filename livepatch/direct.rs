@@ -60,12 +60,20 @@ struct Redirection {
 // SAFETY: Used in callbacks of the livepatch core alone, which calls them one at a time.
 unsafe impl Sync for Redirection {}
 
-/// In the order in which they are put in place: what others leave behind is looked after.
-static REDIRECTIONS: [Redirection; 3] = [
+/// What looks after deferred replies: there before any can be, until none is left.
+static DELIVERY: [Redirection; 2] = [
+    Redirection::new(
+        &raw const address::SVM_COMPLETE_EMULATED_MSR,
+        replacement::of_svm_complete_emulated_msr,
+    ),
     Redirection::new(
         &raw const address::SEV_VCPU_NEEDS_INITIALIZATION,
         replacement::of_sev_vcpu_needs_initialization,
     ),
+];
+
+/// What handles exits.
+static HANDLING: [Redirection; 2] = [
     Redirection::new(
         &raw const address::SEV_HANDLE_VMGEXIT,
         replacement::of_sev_handle_vmgexit,
@@ -134,7 +142,7 @@ impl Redirection {
 
 /// Redirects the functions, those that are not yet. Called with kvm_amd in place.
 pub(super) fn attach() -> Result {
-    for redirection in &REDIRECTIONS {
+    for redirection in [&DELIVERY, &HANDLING].into_iter().flatten() {
         if let Err(error) = redirection.attach() {
             detach();
             return Err(error);
@@ -146,12 +154,9 @@ pub(super) fn attach() -> Result {
 
 /// Gives the functions back. Calls that have begun go on.
 pub(super) fn detach() {
-    let [looks_after, others @ ..] = &REDIRECTIONS;
-    for redirection in others {
-        redirection.detach();
-    }
+    HANDLING.iter().for_each(Redirection::detach);
     deferral::hand_back();
-    looks_after.detach();
+    DELIVERY.iter().for_each(Redirection::detach);
 }
 
 /// Gives back what is still replaced, and waits until nobody is in a replacement.
@@ -164,7 +169,8 @@ pub(super) fn detach() {
 ///   of which it can do before it has left that way;
 /// - counted, which `calls_in_flight()` sees, however long they sleep;
 /// - never counted, because nothing in them sleeps: what ends an exit before the guest runs, with preemption
-///   off, and the answer to a request for SEV information. They are like those of the first kind.
+///   off, the end of an MSR access, and the answer to a request for SEV information. They are like those of
+///   the first kind.
 ///
 /// Functions of C that a replacement has ended in by a jump have no address of this module on their stack.
 pub(crate) fn wait() {

@@ -60,6 +60,11 @@ pub(super) fn of_sev_vcpu_needs_initialization() -> Option<usize> {
     is_active().then_some(sev_vcpu_needs_initialization as usize)
 }
 
+/// Address of what replaces `svm_complete_emulated_msr()`, unless all is left to C.
+pub(super) fn of_svm_complete_emulated_msr() -> Option<usize> {
+    is_active().then_some(svm_complete_emulated_msr as usize)
+}
+
 /// Number of calls that have begun and are not over, awake or asleep.
 ///
 /// Exact once no new call can begin; before, it may be too large.
@@ -170,6 +175,28 @@ pub(super) unsafe extern "C" fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcp
             deliver(KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())));
         }
         imports::c_sev_vcpu_needs_initialization(vcpu)
+    }
+}
+
+/// Replaces `svm_complete_emulated_msr()`: a refusal of userspace is kept for the deferred reply.
+///
+/// Not counted among the calls in flight: nothing in it sleeps.
+///
+/// # Safety
+///
+/// As for the original: called by KVM when an MSR access of any vCPU of kvm_amd has succeeded or failed.
+pub(super) unsafe extern "C" fn svm_complete_emulated_msr(
+    vcpu: *mut kvm_vcpu,
+    error: c_int,
+) -> c_int {
+    // SAFETY: The vCPU is the first member of a `vcpu_svm`, which this task runs. While an access is
+    // emulated, no reply is pending.
+    unsafe {
+        if error != 0 && deferral::is_pending(vcpu.cast()) {
+            deferral::refuse(vcpu.cast());
+            return vmgexit::Outcome::Resume.to_kvm();
+        }
+        imports::c_svm_complete_emulated_msr(vcpu, error)
     }
 }
 

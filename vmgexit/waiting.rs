@@ -5,10 +5,15 @@
 use super::{
     memory::{GuestPage, Memory, Scratch},
     unreachable_page,
-    vcpu::{Exit, Vcpu},
+    vcpu::{Exit, Registers, Vcpu},
     Outcome,
 };
-use crate::ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::Reply, scratch::ScratchArea};
+use crate::ghcb_abi::{
+    bitmap::ValidBitmap,
+    page::Field,
+    reply::{EventInjection, Reply},
+    scratch::ScratchArea,
+};
 
 /// How a vCPU came to wait for a SIPI. C: `AP_RESET_HOLD_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,32 @@ pub struct Deferred<B> {
     pub exit: Exit,
     /// A scratch area in the page, and what belongs there.
     pub data: Option<(ScratchArea, B)>,
+    /// Whether userspace refuses an MSR access.
+    pub is_refused: bool,
+}
+
+impl<B> Deferred<B> {
+    /// The reply, if KVM's registers are those after the exit.
+    fn reply(&self, after: &Registers) -> Reply {
+        if self.is_refused {
+            return Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE);
+        }
+        let returned = self.exit.code.returned(self.exit.info1);
+        let mut reply = Reply::no_action(0);
+        if returned.contains(Field::Rax) {
+            reply = reply.with_rax(after.rax);
+        }
+        if returned.contains(Field::Rbx) {
+            reply = reply.with_rbx(after.rbx);
+        }
+        if returned.contains(Field::Rcx) {
+            reply = reply.with_rcx(after.rcx);
+        }
+        if returned.contains(Field::Rdx) {
+            reply = reply.with_rdx(after.rdx);
+        }
+        reply
+    }
 }
 
 /// A vCPU whose exits can wait.
@@ -74,23 +105,20 @@ pub trait Waiting: Memory {
 
 /// Writes the reply of a deferred exit, when userspace lets the vCPU run again. May sleep.
 pub fn deliver<V: Vcpu>(vcpu: &mut V) {
-    let Some(Deferred { gpa, exit, data }) = vcpu.take_deferred() else {
+    let Some(deferred) = vcpu.take_deferred() else {
         return;
     };
-    let Some(page) = vcpu.open(gpa) else {
+    let Some(page) = vcpu.open(deferred.gpa) else {
         unreachable_page(vcpu);
         return;
     };
-    if let Some((area, data)) = &data {
+    if let Some((area, data)) = &deferred.data {
         vcpu.put_back(&page, *area, data);
     }
-    let mut reply = Reply::no_action(0);
-    if exit.code.returned(exit.info1).contains(Field::Rax) {
-        reply = reply.with_rax(vcpu.registers().rax);
-    }
+    let reply = deferred.reply(&vcpu.registers());
     reply.write(&page);
     if page.intact() {
-        vcpu.trace_exit(exit.code, &reply);
+        vcpu.trace_exit(deferred.exit.code, &reply);
         vcpu.close(page);
     } else {
         unreachable_page(vcpu);

@@ -7,7 +7,7 @@ use ghcb_rs::{
         bitmap::ValidBitmap,
         exit_code::ExitCode,
         page::{Field, SharedPage},
-        reply::Reply,
+        reply::{EventInjection, Reply},
         scratch::ScratchArea,
     },
     vmgexit::{
@@ -33,6 +33,8 @@ pub struct SevEs {
     pub hold: Option<HoldType>,
     /// `ghcb_sa_sync` without `ghcb`: the exit is `exit`, the copy of an area in the page `kept`.
     pub deferred: bool,
+    /// Whether userspace has refused the MSR access that is deferred.
+    pub refused: bool,
     /// What is in the vCPU for a deferred exit: the area, and its bytes.
     pub kept: Option<(ScratchArea, Vec<u8>)>,
 }
@@ -75,6 +77,7 @@ impl Waiting for Host {
             gpa: GPA,
             exit: Exit { code, info1, info2 },
             data: self.sev_es.kept.take(),
+            is_refused: std::mem::take(&mut self.sev_es.refused),
         })
     }
 
@@ -172,7 +175,24 @@ impl Host {
             self.sev_es.ghcb = true;
             self.sev_es.scratch = self.sev_es.kept.take();
             self.sev_es.write_back = self.sev_es.scratch.is_some();
-            Reply::no_action(0).write(&View::of(&self.page));
+            let reply = if std::mem::take(&mut self.sev_es.refused) {
+                Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE)
+            } else {
+                Reply::no_action(0)
+            };
+            reply.write(&View::of(&self.page));
+        }
+    }
+
+    /// Userspace refuses an MSR access, as in C's `svm_complete_emulated_msr()` and what replaces it.
+    pub fn refuse_msr(&mut self) {
+        if self.sev_es.deferred {
+            self.sev_es.refused = true;
+        } else {
+            assert!(self.sev_es.ghcb, "C dereferences a null pointer");
+            self.page.put(0x398, 1);
+            self.page
+                .put(0x3a0, EventInjection::GP_WITHOUT_ERROR_CODE.0);
         }
     }
 

@@ -18,7 +18,7 @@ use ghcb_rs::{
 };
 
 use crate::{
-    replies::{assert_parked, assert_reply, done, exception, refused},
+    replies::{assert_deferred, assert_parked, assert_reply, done, exception, refused},
     support::{Call, Host},
 };
 
@@ -272,12 +272,56 @@ fn userspace_may_do_it() {
     for event in &EVENTS {
         let mut host = host(event, &EVERYTHING);
         host.answer = Fulfilment::Userspace;
-        assert_parked(&mut host, event.kind, Outcome::Userspace);
+        assert_deferred(&mut host, event.kind);
         let before = host.page.bytes();
         host.registers = host.after;
         host.complete();
         done(0, &event.returned(&host.after)).assert_in(&before, &host.page.bytes());
         assert!(!host.holds_anything());
+    }
+}
+
+#[test]
+fn userspace_may_refuse_an_msr() {
+    let fault = exception(EventInjection::GP_WITHOUT_ERROR_CODE);
+    for event in EVENTS.iter().filter(|event| event.code == 0x7c) {
+        for hand_back in [false, true] {
+            let mut host = host(event, &EVERYTHING);
+            host.answer = Fulfilment::Userspace;
+            assert_deferred(&mut host, event.kind);
+            let before = host.page.bytes();
+            host.refuse_msr();
+            if hand_back {
+                host.hand_back();
+                fault.assert_in(&before, &host.page.bytes());
+                continue;
+            }
+            host.complete();
+            fault.assert_in(&before, &host.page.bytes());
+            assert!(!host.holds_anything());
+        }
+    }
+}
+
+#[test]
+fn c_takes_over_what_userspace_may_do() {
+    for event in &EVENTS {
+        // Before the exit, and after it.
+        for can_defer in [false, true] {
+            let mut host = host(event, &EVERYTHING);
+            (host.answer, host.can_defer) = (Fulfilment::Userspace, can_defer);
+            let before = host.page.bytes();
+            if can_defer {
+                assert_deferred(&mut host, event.kind);
+                host.hand_back();
+            } else {
+                assert_parked(&mut host, event.kind, Outcome::Userspace);
+            }
+            host.registers = host.after;
+            host.complete();
+            done(0, &event.returned(&host.after)).assert_in(&before, &host.page.bytes());
+            assert!(!host.holds_anything());
+        }
     }
 }
 
