@@ -91,7 +91,7 @@ fn start(module: &'static ThisModule) -> Result {
 #[pinned_drop]
 impl PinnedDrop for GhcbRs {
     fn drop(self: Pin<&mut Self>) {
-        livepatch::wait_for_calls();
+        livepatch::end();
         pr_info!("VMGEXITs are kvm_amd's again\n");
     }
 }

@@ -8,6 +8,7 @@
 //! redirected by [`direct`] when kvm_amd is there.
 
 mod direct;
+mod going;
 mod replacement;
 
 use crate::kvm::{
@@ -22,7 +23,6 @@ use kernel::{
     str::as_char_ptr_in_const_context,
 };
 
-pub(crate) use direct::wait as wait_for_calls;
 pub(crate) use replacement::set_active;
 
 #[expect(
@@ -177,8 +177,20 @@ static PATCH: Shared<klp_patch> = Shared(UnsafeCell::new({
     patch
 }));
 
+/// Gives back what is still replaced, and waits until nobody is in a replacement.
+///
+/// The livepatch core has asked for the former before, unless another livepatch has made it forget this one.
+pub(crate) fn end() {
+    direct::detach();
+    going::forget();
+    direct::wait();
+}
+
 /// Registers and enables the livepatch. May be called once, from the module's initialization.
 pub(crate) fn enable(module: &'static ThisModule) -> Result {
+    // SAFETY: This is called once, and nothing has been attached.
+    unsafe { direct::init() };
+    going::watch()?;
     // SAFETY: The structures live as long as the module, and the core has not seen them yet.
     let result = unsafe {
         (*PATCH.0.get()).mod_ = module.as_ptr().cast::<bindings::module>();
@@ -186,7 +198,7 @@ pub(crate) fn enable(module: &'static ThisModule) -> Result {
     };
     to_result(result).inspect_err(|error| {
         // The functions may have been redirected for a moment.
-        wait_for_calls();
+        end();
         pr_err!("the kernel's livepatch core refused the patch of kvm_amd ({error:?}): see the lines above\n");
     })
 }

@@ -20,7 +20,10 @@ use kernel::{
     error::to_result,
     ffi::{c_int, c_ulong},
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        global_lock,
+    },
     time::{delay::fsleep, Delta},
 };
 
@@ -57,8 +60,23 @@ struct Redirection {
     is_attached: Atomic<i32>,
 }
 
-// SAFETY: Used in callbacks of the livepatch core alone, which calls them one at a time.
+// SAFETY: Used with the lock held.
 unsafe impl Sync for Redirection {}
+
+global_lock! {
+    // SAFETY: `init()` comes before anything else of this file.
+    unsafe(uninit) static LOCK: Mutex<()> = ();
+}
+
+/// Makes the lock ready.
+///
+/// # Safety
+///
+/// To be called once, and before any other function here.
+pub(super) unsafe fn init() {
+    // SAFETY: By the caller.
+    unsafe { LOCK.init() };
+}
 
 /// What looks after deferred replies: there before any can be, until none is left.
 static DELIVERY: [Redirection; 2] = [
@@ -142,9 +160,10 @@ impl Redirection {
 
 /// Redirects the functions, those that are not yet. Called with kvm_amd in place.
 pub(super) fn attach() -> Result {
+    let _lock = LOCK.lock();
     for redirection in [&DELIVERY, &HANDLING].into_iter().flatten() {
         if let Err(error) = redirection.attach() {
-            detach();
+            give_back();
             return Err(error);
         }
     }
@@ -154,14 +173,20 @@ pub(super) fn attach() -> Result {
 
 /// Gives the functions back. Calls that have begun go on.
 pub(super) fn detach() {
+    let _lock = LOCK.lock();
+    give_back();
+}
+
+/// The same, with the lock held.
+fn give_back() {
     HANDLING.iter().for_each(Redirection::detach);
     deferral::hand_back();
     DELIVERY.iter().for_each(Redirection::detach);
 }
 
-/// Gives back what is still replaced, and waits until nobody is in a replacement.
+/// Waits until nobody is in a replacement, once they are detached.
 ///
-/// No new call can begin then. Those that have begun are of three kinds:
+/// No new call can begin. Those that have begun are of three kinds:
 ///
 /// - on the way from the jump to [`replacement`]'s count, or from there to the return. No function on that
 ///   way sleeps, so that such a task is running, or was preempted and is runnable. `synchronize_rcu_tasks()`
@@ -173,9 +198,7 @@ pub(super) fn detach() {
 ///   the first kind.
 ///
 /// Functions of C that a replacement has ended in by a jump have no address of this module on their stack.
-pub(crate) fn wait() {
-    // A livepatch that replaces all others has the core forget this one without a word to its callbacks.
-    detach();
+pub(super) fn wait() {
     // SAFETY: In a task that may sleep.
     unsafe { synchronize_rcu_tasks() };
     // A task may sleep in a replacement for as long as a page fault takes.
