@@ -301,6 +301,16 @@ pub mod device {
         index % 2 == 1
     }
 
+    /// What a hypercall returns that the VMM serves: no error, or `-KVM_EINVAL`.
+    pub const fn hypercall_value(pages: u64) -> u64 {
+        const EINVAL: u64 = 22;
+        if pages % 2 == 1 {
+            0
+        } else {
+            EINVAL.wrapping_neg()
+        }
+    }
+
     /// What an IN of `size` bytes from `port` brings.
     pub fn port_value(port: u16, size: usize) -> u64 {
         value(size, |offset| port_byte(port, offset))

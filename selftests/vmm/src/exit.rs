@@ -175,7 +175,8 @@ unsafe fn io_data(run: &kvm_run) -> &[u8] {
     }
 }
 
-/// Answer the exit in `run`: the bytes of an IN, the data of an MMIO read, the value of an MSR or a refusal.
+/// Answer the exit in `run`: the bytes of an IN, the data of an MMIO read, the value of an MSR or a refusal, what a
+/// hypercall returns.
 ///
 /// # Safety
 ///
@@ -216,6 +217,11 @@ pub unsafe fn answer(run: &mut kvm_run) {
             if run.exit_reason == KVM_EXIT_X86_RDMSR {
                 msr.data = device::msr_value(msr.index);
             }
+        }
+        KVM_EXIT_HYPERCALL => {
+            // SAFETY: As above.
+            let call = unsafe { &mut run.__bindgen_anon_1.hypercall };
+            call.ret = device::hypercall_value(call.args[1]);
         }
         _ => {}
     }

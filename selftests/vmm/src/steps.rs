@@ -207,7 +207,7 @@ impl StepVm {
     pub fn take_with(
         &mut self,
         attempt: Attempt,
-        mut at_exit: impl FnMut(&Vm, &Exit),
+        mut at_exit: impl FnMut(&mut Vm, &Exit),
     ) -> Result<Outcome> {
         let table = [attempt];
         let run = Table::offer(self.vm.memory(), &table);
@@ -218,7 +218,7 @@ impl StepVm {
             if is_doorbell(&exit) {
                 break;
             }
-            at_exit(&self.vm, &exit);
+            at_exit(&mut self.vm, &exit);
             exits.push(exit);
             ensure!(!watchdog.barked(), "no end after {PATIENCE:?}: {exits:?}");
         }

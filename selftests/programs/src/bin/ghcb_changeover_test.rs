@@ -6,13 +6,18 @@ use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
+use ghcb_rs::ghcb_abi::reply::EventInjection;
 use mailbox::{device, map};
+use std::fmt;
 use std::process::ExitCode as Status;
+use vmm::catalog::MTRR_BASE;
 use vmm::check::Check;
+use vmm::exit::Exit;
 use vmm::handler::{self, Handler};
 use vmm::ktap::{self, Options, Report};
 use vmm::request::Request;
 use vmm::steps::{Attempt, Outcome, StepVm};
+use vmm::userspace::{self, MAP_GPA_RANGE};
 
 #[derive(Parser)]
 struct Arguments {
@@ -23,22 +28,54 @@ struct Arguments {
 /// A port that userspace serves.
 const PORT: u16 = 0x510;
 
-/// Ways for an exit: who begins it, and who has it afterwards, the last to the end.
-const WAYS: [&[Handler]; 3] = [
-    &[Handler::Rust, Handler::C],
-    &[Handler::C, Handler::Rust],
-    &[Handler::Rust, Handler::C, Handler::Rust],
+/// What happens to an exit.
+struct Way {
+    /// Who begins it, and who has it afterwards, the last to the end.
+    handlers: &'static [Handler],
+    /// Whether KVM takes in what userspace did, and KVM_RUN is interrupted, before the handler changes.
+    interrupted: bool,
+}
+
+const WAYS: [Way; 4] = [
+    Way::over(&[Handler::Rust, Handler::C]),
+    Way::over(&[Handler::C, Handler::Rust]),
+    Way::over(&[Handler::Rust, Handler::C, Handler::Rust]),
+    Way {
+        interrupted: true,
+        ..Way::over(&[Handler::Rust, Handler::C])
+    },
 ];
+
+impl Way {
+    const fn over(handlers: &'static [Handler]) -> Self {
+        Self {
+            handlers,
+            interrupted: false,
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handlers: Vec<_> = self.handlers.iter().map(Handler::to_string).collect();
+        f.write_str(&handlers.join(" to "))?;
+        if self.interrupted {
+            f.write_str(", interrupted before")?;
+        }
+        Ok(())
+    }
+}
 
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
         let before = report.handler();
         let mut vm = StepVm::new()?;
+        userspace::leave_msrs(vm.vm().fd(), MTRR_BASE as u32, 2)?;
+        userspace::leave_hypercalls(vm.vm().fd())?;
         for (name, request, received) in events() {
-            for way in WAYS {
-                let way_name: Vec<_> = way.iter().map(Handler::to_string).collect();
-                let name = format!("{name}: {}", way_name.join(" to "));
+            for way in &WAYS {
+                let name = format!("{name}: {way}");
                 if handler::module().is_none() {
                     report.skip(&name, "no module to insert");
                 } else {
@@ -56,8 +93,12 @@ enum Received {
     Nothing,
     /// A value in RAX.
     Rax(u64),
+    /// RDX and RAX.
+    Value(u64),
     /// Bytes in the shared buffer.
     Buffer(Vec<u8>),
+    /// #GP, in place of a reply without an error.
+    Fault,
 }
 
 /// Events that userspace carries out.
@@ -88,6 +129,41 @@ fn events() -> Vec<(String, Request, Received)> {
         .scratch_inside(SHARED_BUFFER_OFFSET)
         .buffer(&[1, 2, 3, 4]);
     events.push(("MMIO write".to_owned(), request, Received::Nothing));
+    events.extend(msr_accesses());
+    let request = Request::new(ExitCode::VMMCALL, 0, 0)
+        .with(Field::Rax, MAP_GPA_RANGE)
+        .with(Field::Rbx, map::SCRATCH)
+        .with(Field::Rcx, 2)
+        .with(Field::Rdx, 0)
+        .with(Field::Cpl, 0);
+    let value = device::hypercall_value(2);
+    events.push(("VMMCALL".to_owned(), request, Received::Rax(value)));
+    events
+}
+
+/// MSR accesses, which userspace serves or refuses.
+fn msr_accesses() -> Vec<(String, Request, Received)> {
+    let mut events = Vec::new();
+    for index in [MTRR_BASE, MTRR_BASE + 1] {
+        let number = index as u32;
+        let end = if device::refuses_msr(number) {
+            "refused"
+        } else {
+            "served"
+        };
+        for (access, name) in [(0, "RDMSR"), (1, "WRMSR")] {
+            let mut request = Request::new(ExitCode::MSR, access, 0).with(Field::Rcx, index);
+            if access == 1 {
+                request = request.with(Field::Rax, 0x1234).with(Field::Rdx, 0x5678);
+            }
+            let received = match access {
+                _ if device::refuses_msr(number) => Received::Fault,
+                0 => Received::Value(device::msr_value(number)),
+                _ => Received::Nothing,
+            };
+            events.push((format!("{name}, {end}"), request, received));
+        }
+    }
     events
 }
 
@@ -95,16 +171,22 @@ fn test(
     report: &mut Report,
     vm: &mut StepVm,
     name: &str,
-    way: &[Handler],
+    way: &Way,
     request: &Request,
     received: &Received,
 ) {
     report.test(name, || {
-        let (first, others) = way.split_first().context("nobody begins")?;
+        let (first, others) = way.handlers.split_first().context("nobody begins")?;
         handler::switch(*first)?;
         let (mut exits, mut switched) = (0, Ok(()));
-        let outcome = vm.take_with(Attempt::page(request), |_, _| {
+        let mut interruption = Exit::Interrupted;
+        let outcome = vm.take_with(Attempt::page(request), |vm, _| {
             exits += 1;
+            if way.interrupted {
+                vm.vcpu(0).set_immediate_exit(true);
+                interruption = vm.vcpu(0).run();
+                vm.vcpu(0).set_immediate_exit(false);
+            }
             for next in others {
                 if let Err(error) = handler::switch(*next) {
                     switched = Err(error);
@@ -113,9 +195,17 @@ fn test(
         })?;
         switched?;
         let mut check = Check::new();
-        check.same("exits to userspace", exits, 1).went_on(&outcome);
+        check
+            .same("exits to userspace", exits, 1)
+            .same("the interruption", interruption, Exit::Interrupted)
+            .went_on(&outcome);
         let reply = outcome.reply();
-        check.same("exit infos", (reply.info1, reply.info2), (0, 0));
+        // C extends the sign of an event.
+        let infos = match received {
+            Received::Fault => (1, EventInjection::GP_WITHOUT_ERROR_CODE.0 as u32),
+            _ => (0, 0),
+        };
+        check.same("exit infos", (reply.info1, reply.info2 as u32), infos);
         check_received(&mut check, &outcome, request, received);
         // What comes after is not disturbed.
         let idle = Request::new(ExitCode::INVD, 0, 0);
@@ -131,9 +221,15 @@ fn check_received(check: &mut Check, outcome: &Outcome, request: &Request, recei
         return check.wrong("no page".into());
     };
     match received {
-        Received::Nothing => {}
+        Received::Nothing | Received::Fault => {}
+        Received::Value(value) => {
+            let reply = outcome.reply();
+            check
+                .same("RAX", reply.rax, value & 0xffff_ffff)
+                .same("RDX", reply.rdx, value >> 32);
+        }
         Received::Rax(value) => {
-            let size = IoInfo(request.info1()).size().map_or(0, IoSize::bytes);
+            let size = IoInfo(request.info1()).size().map_or(8, IoSize::bytes);
             let rax = pages.after.bytes(Field::Rax.offset(), size);
             check
                 .that("RAX is valid", outcome.reply().valid.contains(Field::Rax))

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Life cycle: the module in, patched, unpatched and out, with and without guests; VMMs that are killed meanwhile.
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use clap::Parser;
 use mailbox::Role;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode as Status};
+use std::process::ExitCode as Status;
 use std::time::{Duration, Instant};
 use vmm::balance::Balance;
 use vmm::check::Check;
@@ -14,6 +14,7 @@ use vmm::crew::wait_for;
 use vmm::handler::{self, Handler};
 use vmm::host::{self, KernelLog};
 use vmm::ktap::{self, Options, Report};
+use vmm::kvm_amd;
 use vmm::lifecycle::load::{self, Load};
 use vmm::lifecycle::times::Times;
 use vmm::lifecycle::victim::{Stage, Victim};
@@ -46,7 +47,6 @@ const KILLS: u64 = 200;
 const GUESTS: usize = 2;
 /// Turns of a guest that has been stopped for a while.
 const TURNS: usize = 3;
-const KVM: &str = "kvm_amd";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the whole run did.
@@ -119,7 +119,7 @@ impl Tally {
             }
         }
         println!(
-            "# {} events raised meanwhile, {} VMMs killed, {KVM} reloaded {} times",
+            "# {} events raised meanwhile, {} VMMs killed, kvm_amd reloaded {} times",
             self.events, self.kills, self.reloads
         );
         let [patch, _] = &self.patch;
@@ -179,9 +179,9 @@ impl Run {
             for _ in 0..count {
                 self.cycle(Some(load))?;
             }
-            in_use("beneath C")?;
+            kvm_amd::is_in_use().context("beneath C")?;
             handler::insert(&self.module)?;
-            in_use("beneath the module")?;
+            kvm_amd::is_in_use().context("beneath the module")?;
             load.progress()?;
             Ok(load.events())
         })?;
@@ -217,17 +217,8 @@ impl Run {
         Ok(())
     }
 
-    /// kvm_amd out and in, with the same parameters as far as they concern SEV-ES.
     fn reload_kvm(&mut self) -> Result<()> {
-        modprobe(&["-r", KVM])?;
-        ensure!(
-            !Path::new("/sys/module").join(KVM).exists(),
-            "{KVM} is there still"
-        );
-        modprobe(&[KVM, "sev=1", "sev_es=1"])?;
-        if let Some(why) = host::missing() {
-            bail!("after {KVM} was put in again: {why}");
-        }
+        kvm_amd::reload()?;
         self.tally.reloads += 1;
         Ok(())
     }
@@ -300,25 +291,6 @@ impl Run {
         self.tally.guests += 1;
         Ok(())
     }
-}
-
-/// kvm_amd can't be taken from under guests.
-fn in_use(whose: &str) -> Result<()> {
-    ensure!(
-        handler::try_remove_module(KVM).is_err() && modprobe(&["-r", KVM]).is_err(),
-        "{KVM} was taken away {whose} under guests"
-    );
-    Ok(())
-}
-
-fn modprobe(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("modprobe")
-        .args(arguments)
-        .output()
-        .context("modprobe")?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "modprobe {arguments:?}: {error}");
-    Ok(())
 }
 
 fn other(handler: Handler) -> Handler {

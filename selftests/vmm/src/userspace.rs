@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! MSRs that KVM leaves to userspace.
+//! What KVM leaves to userspace if it is asked to: MSR accesses and hypercalls.
 
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
-    kvm_enable_cap, kvm_msr_filter, kvm_msr_filter_range, KVMIO, KVM_CAP_X86_USER_SPACE_MSR,
-    KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE,
+    kvm_enable_cap, kvm_msr_filter, kvm_msr_filter_range, KVMIO, KVM_CAP_EXIT_HYPERCALL,
+    KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE,
 };
 pub use kvm_bindings::{KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_UNKNOWN};
 use kvm_ioctls::VmFd;
@@ -14,8 +14,21 @@ use vmm_sys_util::{ioctl_ioc_nr, ioctl_iow_nr};
 
 ioctl_iow_nr!(KVM_X86_SET_MSR_FILTER, KVMIO, 0xc6, kvm_msr_filter);
 
+/// `KVM_HC_MAP_GPA_RANGE`: the guest shares pages, or makes them private. The only hypercall that can be left.
+pub const MAP_GPA_RANGE: u64 = 12;
+
+/// Leave hypercalls to userspace.
+pub fn leave_hypercalls(vm: &VmFd) -> Result<()> {
+    let cap = kvm_enable_cap {
+        cap: KVM_CAP_EXIT_HYPERCALL,
+        args: [1 << MAP_GPA_RANGE, 0, 0, 0],
+        ..Default::default()
+    };
+    vm.enable_cap(&cap).context("KVM_CAP_EXIT_HYPERCALL")
+}
+
 /// Leave `count` MSRs from `base` to userspace, at most eight, and those that KVM does not know.
-pub fn leave(vm: &VmFd, base: u32, count: u32) -> Result<()> {
+pub fn leave_msrs(vm: &VmFd, base: u32, count: u32) -> Result<()> {
     let reasons = KVM_MSR_EXIT_REASON_FILTER | KVM_MSR_EXIT_REASON_UNKNOWN;
     let cap = kvm_enable_cap {
         cap: KVM_CAP_X86_USER_SPACE_MSR,

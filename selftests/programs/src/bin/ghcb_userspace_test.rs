@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
-//! MSR accesses that userspace serves or refuses.
+//! MSR accesses and hypercalls that userspace serves or refuses.
 
 use anyhow::Result;
 use clap::Parser;
+use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::Field;
 use ghcb_rs::ghcb_abi::reply::EventInjection;
-use mailbox::device;
+use mailbox::{device, map};
 use std::process::ExitCode as Status;
 use vmm::catalog::{MTRR_BASE, NO_MSR};
 use vmm::check::Check;
 use vmm::exit::Exit;
 use vmm::handler::Handler;
 use vmm::ktap::{self, Options};
-use vmm::msr_filter::{self, KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_UNKNOWN};
 use vmm::request::Request;
 use vmm::steps::{Attempt, StepVm};
+use vmm::userspace::{
+    self, KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_UNKNOWN, MAP_GPA_RANGE,
+};
 
 #[derive(Parser)]
 struct Arguments {
@@ -30,7 +33,7 @@ fn main() -> Status {
     ktap::run(&arguments.options, |report| {
         let handler = report.handler();
         let mut vm = StepVm::new()?;
-        msr_filter::leave(vm.vm().fd(), MTRR_BASE as u32, 2)?;
+        userspace::leave_msrs(vm.vm().fd(), MTRR_BASE as u32, 2)?;
         for (index, reason, name) in [
             (MTRR_BASE as u32, KVM_MSR_EXIT_REASON_FILTER, "filtered"),
             (MTRR_BASE as u32 + 1, KVM_MSR_EXIT_REASON_FILTER, "filtered"),
@@ -66,8 +69,53 @@ fn main() -> Status {
                 .answered(&request, &outcome, handler, 0);
             Ok(check.done())
         });
+        let request = hypercall(1);
+        report.test("a hypercall that is not left to userspace: no exit", || {
+            // -KVM_ENOSYS
+            let answer = 1000u64.wrapping_neg();
+            call(&mut vm, handler, &request, &[], answer)
+        });
+        userspace::leave_hypercalls(vm.vm().fd())?;
+        for pages in [1, 2] {
+            let answer = device::hypercall_value(pages);
+            let name = format!("VMMCALL: userspace returns {:#x}", answer as i64);
+            report.test(&name, || {
+                let request = hypercall(pages);
+                let exit = Exit::Hypercall {
+                    nr: MAP_GPA_RANGE,
+                    args: [map::SCRATCH, pages, 0, 0, 0, 0],
+                };
+                call(&mut vm, handler, &request, &[exit], answer)
+            });
+        }
         Ok(())
     })
+}
+
+fn hypercall(pages: u64) -> Request {
+    Request::new(ExitCode::VMMCALL, 0, 0)
+        .with(Field::Rax, MAP_GPA_RANGE)
+        .with(Field::Rbx, map::SCRATCH)
+        .with(Field::Rcx, pages)
+        .with(Field::Rdx, 0)
+        .with(Field::Cpl, 0)
+}
+
+/// The hypercall that brings `exits`, and returns `answer`.
+fn call(
+    vm: &mut StepVm,
+    handler: Handler,
+    request: &Request,
+    exits: &[Exit],
+    answer: u64,
+) -> Result<Vec<String>> {
+    let outcome = vm.take(Attempt::page(request))?;
+    let mut check = Check::new();
+    check
+        .same("exits", outcome.exits.as_slice(), exits)
+        .same("RAX", outcome.reply().rax, answer)
+        .answered(request, &outcome, handler, 0);
+    Ok(check.done())
 }
 
 fn read(index: u32) -> Request {
@@ -99,7 +147,8 @@ fn access_msr(vm: &mut StepVm, handler: Handler, want: &Exit) -> Result<Vec<Stri
         let fault = EventInjection::GP_WITHOUT_ERROR_CODE.0 as u32;
         check
             .same("SW_EXITINFO1", reply.info1, 1)
-            .same("SW_EXITINFO2", reply.info2 as u32, fault);
+            .same("SW_EXITINFO2", reply.info2 as u32, fault)
+            .contained(&outcome, handler, ValidBitmap::EMPTY, false);
     } else {
         check.answered(&request, &outcome, handler, 0);
         if data.is_none() {
