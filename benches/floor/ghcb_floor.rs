@@ -130,7 +130,7 @@ unsafe extern "C" fn emulation(vcpu: *mut kvm_vcpu) -> c_int {
                 ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_CPUID.into())
             }
             access @ (2 | 3) => {
-                *register(bindings::__VCPU_REGS_RCX) = 0x200;
+                *register(bindings::__VCPU_REGS_RCX) = operand as c_ulong;
                 *register(bindings::__VCPU_REGS_RAX) = 6;
                 *register(bindings::__VCPU_REGS_RDX) = 0;
                 (*control).exit_info_1 = access - 2;
@@ -151,6 +151,13 @@ unsafe extern "C" fn emulation(vcpu: *mut kvm_vcpu) -> c_int {
             }
             access @ (7 | 8) => {
                 ghcb_floor_kvm_sev_es_mmio(vcpu, access == 8, operand, length, data)
+            }
+            9 => {
+                *register(bindings::__VCPU_REGS_RAX) = operand as c_ulong;
+                *register(bindings::__VCPU_REGS_RBX) = 0;
+                *register(bindings::__VCPU_REGS_RCX) = 1;
+                *register(bindings::__VCPU_REGS_RDX) = 0;
+                ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_VMMCALL.into())
             }
             _ => 1,
         }

@@ -9,6 +9,7 @@ use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::{Action, ErrorReason};
 use mailbox::map;
 use vmm::request::Request;
+use vmm::userspace::MAP_GPA_RANGE;
 
 /// A port that userspace serves.
 const PORT: u16 = 0x500;
@@ -19,6 +20,8 @@ pub const KERNEL_MMIO: u64 = map::MMIO + 0x100;
 const MMIO: u64 = map::MMIO + 0x200;
 /// An MSR that keeps any legal value: the base of the first variable MTRR.
 const MTRR_BASE: u64 = 0x200;
+/// The next one, which userspace serves.
+pub const USER_MSR: u32 = 0x202;
 /// An event that KVM emulates nothing for.
 pub const NOTHING: &str = "hv_features";
 /// String I/O.
@@ -188,6 +191,17 @@ fn mmio(code: ExitCode, gpa: u64) -> (Request, Emulated) {
     (request, Emulated::new(operation, gpa, 4))
 }
 
+/// "This page is shared": of the address, the number of pages, and the attributes, which nobody looks at.
+fn hypercall() -> (Request, Emulated) {
+    let request = Request::new(ExitCode::VMMCALL, 0, 0)
+        .with(Field::Rax, MAP_GPA_RANGE)
+        .with(Field::Rbx, map::SCRATCH)
+        .with(Field::Rcx, 1)
+        .with(Field::Rdx, 0)
+        .with(Field::Cpl, 0);
+    (request, Emulated::new(9, MAP_GPA_RANGE, 0))
+}
+
 fn cpuid() -> Event {
     let request = Request::new(ExitCode::CPUID, 0, 0)
         .with(Field::Rax, 0)
@@ -198,12 +212,21 @@ fn cpuid() -> Event {
 
 /// Every event, once.
 pub fn all() -> Vec<Event> {
-    let msr = |write: u64| Request::new(ExitCode::MSR, write, 0).with(Field::Rcx, MTRR_BASE);
+    let msr = |write: u64, index: u64| {
+        let request = Request::new(ExitCode::MSR, write, 0).with(Field::Rcx, index);
+        let request = match write {
+            0 => request,
+            _ => request.with(Field::Rax, 6).with(Field::Rdx, 0),
+        };
+        (request, Emulated::new(2 + write, index, 0))
+    };
     let mut events = vec![cpuid()];
     let mut add = |name, (request, emulated)| events.push(Event::page(name, request, emulated));
-    add("msr_read", (msr(0), Emulated::new(2, 0, 0)));
-    let write = msr(1).with(Field::Rax, 6).with(Field::Rdx, 0);
-    add("msr_write", (write, Emulated::new(3, 0, 0)));
+    add("msr_read", msr(0, MTRR_BASE));
+    add("msr_write", msr(1, MTRR_BASE));
+    add("msr_read_user", msr(0, USER_MSR.into()));
+    add("msr_write_user", msr(1, USER_MSR.into()));
+    add("hypercall_user", hypercall());
     add("ioio_out1_user", out(PORT, IoSize::Byte));
     add("ioio_out4_user", out(PORT, IoSize::Dword));
     add("ioio_in1_user", input(PORT, IoSize::Byte));

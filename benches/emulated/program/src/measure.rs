@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Runs of the guest, and what its samples say.
 
-use crate::event::{Ask, Event, Owed, KERNEL_MMIO, KERNEL_PORT};
+use crate::event::{Ask, Event, Owed, KERNEL_MMIO, KERNEL_PORT, USER_MSR};
 use crate::result::Ticks;
 use crate::{Handler, Measure};
 use anyhow::{bail, ensure, Context, Result};
 use ghcb_rs::ghcb_abi::msr::GhcbMsr;
 use ghcb_rs::ghcb_abi::page::{Field, PROTOCOL_VERSION_OFFSET};
-use kvm_bindings::{kvm_run, KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_MMIO};
+use kvm_bindings::{
+    kvm_run, KVM_EXIT_HLT, KVM_EXIT_HYPERCALL, KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR,
+    KVM_EXIT_X86_WRMSR,
+};
 use kvm_ioctls::{IoEventAddress, Kvm, NoDatamatch};
 use mailbox::Role;
 use order::{Order, Store};
@@ -17,6 +20,7 @@ use std::ptr;
 use std::thread;
 use vm_memory::GuestMemoryMmap;
 use vmm::page::{GuestPage, PageImage};
+use vmm::userspace;
 use vmm::vm::{set_word, word, Config, Vm};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -46,6 +50,8 @@ impl Session {
                 .register_ioevent(&doorbell, &address, NoDatamatch)
                 .context("KVM_IOEVENTFD")?;
         }
+        userspace::leave_msrs(vm.fd(), USER_MSR, 1)?;
+        userspace::leave_hypercalls(vm.fd())?;
         let size = Kvm::new()?.get_vcpu_mmap_size()?;
         let (vcpus, _) = vm.split();
         let runs = vcpus
@@ -121,7 +127,8 @@ fn give_order(
             .filter(|field| request.field(*field).is_some())
             .chain([Field::ValidBitmapLow, Field::ValidBitmapHigh])
             .map(Field::offset)
-            .chain([PROTOCOL_VERSION_OFFSET & !7])
+            .chain([PROTOCOL_VERSION_OFFSET])
+            .map(|offset| offset & !7)
             .collect();
     }
     GuestPage::new(memory, gpa).write(&image);
@@ -223,7 +230,8 @@ impl Run {
             }
             // SAFETY: KVM has written the field, and writes it again only in KVM_RUN.
             match unsafe { (&raw const (*self.run).exit_reason).read_volatile() } {
-                KVM_EXIT_IO | KVM_EXIT_MMIO => {}
+                KVM_EXIT_IO | KVM_EXIT_MMIO | KVM_EXIT_X86_RDMSR | KVM_EXIT_X86_WRMSR
+                | KVM_EXIT_HYPERCALL => {}
                 KVM_EXIT_HLT => return Ok(()),
                 other => bail!("the guest left with reason {other}"),
             }
