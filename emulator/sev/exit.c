@@ -6,7 +6,6 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/log.h"
-#include "qemu/main-loop.h"
 #include "cpu.h"
 #include "exec/log.h"
 #include "compat.h"
@@ -62,7 +61,7 @@ static void assist(CPUX86State *env, uint64_t code, uint64_t *info1,
 {
     CPUState *cs = env_cpu(env);
     uint8_t b[15];
-    int i, n = 0;
+    int n = 0;
 
     x86_stq_phys(cs, control(env, VMCB_NEXT_RIP),
                  in->len ? env->eip + in->len : 0);
@@ -90,9 +89,7 @@ static void assist(CPUX86State *env, uint64_t code, uint64_t *info1,
         break;
     }
     x86_stb_phys(cs, control(env, VMCB_INSN_LEN), n);
-    for (i = 0; i < n; i++) {
-        x86_stb_phys(cs, control(env, VMCB_INSN_BYTES + i), b[i]);
-    }
+    cpu_physical_memory_write(control(env, VMCB_INSN_BYTES), b, n);
 }
 
 uintptr_t svm_tcg_intercept(CPUX86State *env, uint64_t code, uint64_t *info1,
@@ -161,13 +158,6 @@ void svm_tcg_event_rip(CPUX86State *env, uint32_t event_inj)
             env->eip = nrip;
         }
     }
-}
-
-void svm_tcg_virq(CPUX86State *env)
-{
-    bql_lock();
-    cpu_interrupt(env_cpu(env), CPU_INTERRUPT_VIRQ);
-    bql_unlock();
 }
 
 /* The instruction is done: leave after it */

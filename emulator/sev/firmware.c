@@ -81,7 +81,7 @@ bool sev_guest_io(SevGuest *g, uint64_t addr, uint8_t *buf, uint32_t len, bool w
 {
     bool ok = write || sev_host_io(addr, buf, len, false);
 
-    if (sev_tcg_opaque || sev_tcg_is_vmsa(g->key, addr & ~(PAGE - 1ull))) {
+    if (sev_tcg_opaque || sev_tcg_vmsa_sealed(g->key, addr & ~(PAGE - 1ull), NULL)) {
         sev_tcg_crypt(g->key, addr, buf, len);
     }
     return ok && (!write || sev_host_io(addr, buf, len, true));

@@ -14,15 +14,14 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/units.h"
-#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
 #include "qemu/bswap.h"
+#include "hw/boards.h"
 #include "cpu.h"
 #include "compat.h"
 
 #define PAGE            4096
-#define MAX_KEYS        256
 
 bool sev_tcg_opaque;
 uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
@@ -64,54 +63,31 @@ void sev_tcg_crypt(uint64_t key, uint64_t paddr, uint8_t *buf, uint32_t len)
 typedef struct Seal {
     uint64_t vmsa;
     uint64_t key;
-    uint64_t digest;
+    uint8_t page[PAGE];
 } Seal;
-
-static uint64_t digest(const uint8_t *page)
-{
-    uint64_t d = 0;
-    int i;
-
-    for (i = 0; i < PAGE; i += 8) {
-        d = (d ^ ldq_le_p(page + i)) * 0x9e3779b97f4a7c15ull;
-        d ^= d >> 29;
-    }
-    return d;
-}
 
 void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page)
 {
     Seal *s = g_new(Seal, 1);
 
-    *s = (Seal) { .vmsa = vmsa, .key = key, .digest = digest(page) };
+    s->vmsa = vmsa;
+    s->key = key;
+    memcpy(s->page, page, PAGE);
     qemu_mutex_lock(&lock);
     g_hash_table_replace(seals, &s->vmsa, s);
     qemu_mutex_unlock(&lock);
 }
 
-static Seal find_seal(uint64_t key, uint64_t vmsa)
+bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page)
 {
-    Seal *s, found = { 0 };
+    Seal *s;
+    bool ok;
 
     qemu_mutex_lock(&lock);
     s = g_hash_table_lookup(seals, &vmsa);
-    if (s && s->key == key) {
-        found = *s;
-    }
+    ok = s && s->key == key && (!page || !memcmp(s->page, page, PAGE));
     qemu_mutex_unlock(&lock);
-    return found;
-}
-
-bool sev_tcg_is_vmsa(uint64_t key, uint64_t vmsa)
-{
-    return find_seal(key, vmsa).key;
-}
-
-bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page)
-{
-    Seal s = find_seal(key, vmsa);
-
-    return s.key && s.digest == digest(page);
+    return ok;
 }
 
 static gboolean of_key(gpointer vmsa, gpointer s, gpointer key)
@@ -129,45 +105,21 @@ void sev_tcg_forget_vmsas(uint64_t key)
 /* ---- pages that change over ---- */
 
 typedef struct Page {
-    uint8_t form;               /* 0: what the host sees, else index in keys */
-    uint8_t seen;               /* CPUs whose TLB may hold it in this form */
+    uint64_t key:56;            /* 0: holds what the host sees */
+    uint64_t seen:8;            /* CPUs whose TLB may hold it in this form */
 } Page;
 
-/* By page frame, of the whole physical address space; filled in lazily */
+/* By page frame, of all memory; filled in lazily */
 static Page *pages;
 static uint64_t nr_pages;
-static uint64_t keys[MAX_KEYS];
 
 static Page *page_of(uint64_t paddr)
 {
-    return pages && paddr / PAGE < nr_pages ? &pages[paddr / PAGE] : NULL;
-}
-
-static int key_index(uint64_t key)
-{
-    int i, free = 0;
-
-    if (!key) {
-        return 0;
-    }
-    for (i = 1; i < MAX_KEYS; i++) {
-        if (keys[i] == key) {
-            return i;
-        }
-        if (!keys[i] && !free) {
-            free = i;
-        }
-    }
-    if (!free) {
-        error_report("sev: more than %d keys in use", MAX_KEYS - 1);
-        abort();
-    }
-    keys[free] = key;
-    return free;
+    return paddr / PAGE < nr_pages ? &pages[paddr / PAGE] : NULL;
 }
 
 /* Lock held, and no CPU but the caller's can be about to use the page */
-static void change_over(uint64_t paddr, Page *p, int form)
+static void change_over(uint64_t paddr, Page *p, uint64_t key)
 {
     hwaddr xlat, len = PAGE;
     MemoryRegion *mr;
@@ -181,13 +133,13 @@ static void change_over(uint64_t paddr, Page *p, int form)
         return;
     }
     host = (uint8_t *)memory_region_get_ram_ptr(mr) + xlat;
-    if (p->form) {
-        sev_tcg_crypt(keys[p->form], paddr, host, PAGE);
+    if (p->key) {
+        sev_tcg_crypt(p->key, paddr, host, PAGE);
     }
-    if (form) {
-        sev_tcg_crypt(keys[form], paddr, host, PAGE);
+    if (key) {
+        sev_tcg_crypt(key, paddr, host, PAGE);
     }
-    p->form = form;
+    p->key = key;
 }
 
 static uint8_t cpu_bit(CPUState *cs)
@@ -195,8 +147,8 @@ static uint8_t cpu_bit(CPUState *cs)
     return 1u << (cs->cpu_index & 7);
 }
 
-/* Let the page at @paddr hold @form for the CPU @self, the caller's */
-static void want(CPUState *self, uint64_t paddr, int form)
+/* Let the page at @paddr hold plain text of @key for the CPU @self, the caller's */
+static void want(CPUState *self, uint64_t paddr, uint64_t key)
 {
     Page *p = page_of(paddr);
     uint8_t bit = cpu_bit(self);
@@ -204,17 +156,17 @@ static void want(CPUState *self, uint64_t paddr, int form)
     CPUState *cs;
 
     /* Once a CPU has seen a page, it is stopped before the page changes over */
-    if (!p || (p->form == form && (p->seen & bit))) {
+    if (!p || (p->key == key && (p->seen & bit))) {
         return;
     }
     qemu_mutex_lock(&lock);
-    if (p->form == form) {
+    if (p->key == key) {
         p->seen |= bit;
         qemu_mutex_unlock(&lock);
         return;
     }
     if (!(p->seen & ~bit)) {
-        change_over(paddr, p, form);
+        change_over(paddr, p, key);
         p->seen = bit;
         qemu_mutex_unlock(&lock);
     } else {
@@ -231,13 +183,13 @@ static void want(CPUState *self, uint64_t paddr, int form)
             start_exclusive();
         }
         qemu_mutex_lock(&lock);
-        if (p->form != form) {
+        if (p->key != key) {
             CPU_FOREACH(cs) {
                 if (cs != self && (p->seen & cpu_bit(cs))) {
                     tlb_flush(cs);
                 }
             }
-            change_over(paddr, p, form);
+            change_over(paddr, p, key);
             p->seen = 0;
         }
         p->seen |= bit;
@@ -279,14 +231,14 @@ void sev_tcg_page(CPUX86State *env, int mmu_idx, uint64_t paddr)
     /* Entries of the nested index are never used to access what they map */
     if (pages && mmu_idx != MMU_NESTED_IDX) {
         want(env_cpu(env), paddr,
-             s->cbit && s->private && mmu_idx != MMU_PHYS_IDX ? s->form : 0);
+             s->cbit && s->private && mmu_idx != MMU_PHYS_IDX ? s->key : 0);
     }
 }
 
 void sev_tcg_walk(CPUX86State *env, int ptw_idx, uint64_t paddr)
 {
     if (pages && ptw_idx == MMU_NESTED_IDX) {
-        want(env_cpu(env), paddr, env->sev.cbit ? env->sev.form : 0);
+        want(env_cpu(env), paddr, env->sev.cbit ? env->sev.key : 0);
     }
 }
 
@@ -295,7 +247,7 @@ void sev_tcg_flush_range(uint64_t paddr, uint64_t len)
     uint64_t a = paddr & ~(PAGE - 1ull);
 
     for (; pages && a < paddr + len; a += PAGE) {
-        if (page_of(a) && page_of(a)->form) {
+        if (page_of(a) && page_of(a)->key) {
             want_host_form(a);
         }
     }
@@ -303,34 +255,21 @@ void sev_tcg_flush_range(uint64_t paddr, uint64_t len)
 
 void sev_tcg_flush_key(uint64_t key)
 {
-    int form = key_index(key);
     uint64_t i;
 
     for (i = 0; i < nr_pages; i++) {
-        if (pages[i].form == form) {
+        if (pages[i].key == key) {
             want_host_form(i * PAGE);
         }
     }
-    keys[form] = 0;
 }
-
-/* ---- switching on ---- */
 
 void sev_tcg_set_opaque(bool on)
 {
     sev_tcg_opaque = on;
     if (on && !pages) {
-        nr_pages = 64 * GiB / PAGE;
+        /* What does not fit below 4 GiB is above */
+        nr_pages = (4 * GiB + current_machine->ram_size) / PAGE;
         pages = g_new0(Page, nr_pages);
     }
-}
-
-int sev_tcg_form(uint64_t key)
-{
-    int form;
-
-    qemu_mutex_lock(&lock);
-    form = pages ? key_index(key) : 0;
-    qemu_mutex_unlock(&lock);
-    return form;
 }

@@ -29,7 +29,6 @@ typedef struct SevTcgState {
     uint64_t cbit;              /* C-bit of the running guest, 0: not SEV */
     uint64_t vmsa;              /* VMSA page of the running SEV-ES guest, or 0 */
     uint64_t key;               /* memory encryption key of the running guest */
-    int form;                   /* of the pages that it has a key to */
     uint64_t host_pat;
     bool private;               /* C-bit of the last leaf */
     uint64_t sev_status;        /* the guest's MSR C001_0131 */
@@ -39,7 +38,6 @@ typedef struct SevTcgState {
 } SevTcgState;
 
 struct CPUArchState;
-struct MemoryRegion;
 
 /* ---- called by hooks in existing files ---- */
 
@@ -79,8 +77,6 @@ uint64_t sev_tcg_leaf(struct CPUArchState *env, uint64_t paddr, bool has_cbit);
  */
 void sev_tcg_page(struct CPUArchState *env, int mmu_idx, uint64_t paddr);
 void sev_tcg_walk(struct CPUArchState *env, int ptw_idx, uint64_t paddr);
-/* A virtual interrupt becomes pending; not under the big lock */
-void svm_tcg_virq(struct CPUArchState *env);
 
 /* ---- between the files of this directory ---- */
 
@@ -90,7 +86,6 @@ bool svm_tcg_automatic_exit(uint64_t code, uint64_t info1);
 /* Is private memory scrambled for the host?  Fixed before a guest runs */
 extern bool sev_tcg_opaque;
 void sev_tcg_set_opaque(bool on);
-int sev_tcg_form(uint64_t key);
 
 /* What the PSP has activated, by ASID: the guest's key, never 0 if active */
 extern uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
@@ -104,8 +99,8 @@ void sev_tcg_flush_key(uint64_t key);
 
 /* The pages that are VMSAs of @key: remember as encrypted, check, forget */
 void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page);
+/* Without @page: whatever it holds by now */
 bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page);
-bool sev_tcg_is_vmsa(uint64_t key, uint64_t vmsa);
 void sev_tcg_forget_vmsas(uint64_t key);
 
 #endif

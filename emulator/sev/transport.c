@@ -44,7 +44,7 @@ int sev_start(int cmd, SevGuest *g, uint8_t *b)
     int st;
 
     sev_random(NULL, sizeof(new.key), (uint8_t *)&new.key);
-    new.key |= 1;
+    new.key = new.key >> 8 | 1;
     if (handle) {
         REFUSE(handle > MAX_GUESTS || !sev_fw.guest[handle - 1].state, ST_GUEST);
         g = &sev_fw.guest[handle - 1];

@@ -24,17 +24,6 @@ QEMU_BUILD_BUG_ON(offsetof(struct vmcb, save) != VMCB_SAVE);
 QEMU_BUILD_BUG_ON(offsetof(struct vmcb, control.nested_cr3) != 0xb0);
 QEMU_BUILD_BUG_ON(offsetof(struct vmcb_save_area, cr2) != 0x240);
 QEMU_BUILD_BUG_ON(sizeof(struct vmcb_save_area) < SEV_SAVE_SIZE);
-QEMU_BUILD_BUG_ON(sizeof_field(SevTcgState, page) != 4096);
-
-static void read_phys(CPUX86State *env, hwaddr pa, void *buf, int len)
-{
-    address_space_read(env_cpu(env)->as, pa, MEMTXATTRS_UNSPECIFIED, buf, len);
-}
-
-static void write_phys(CPUX86State *env, hwaddr pa, const void *buf, int len)
-{
-    address_space_write(env_cpu(env)->as, pa, MEMTXATTRS_UNSPECIFIED, buf, len);
-}
 
 void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
                    uintptr_t ra)
@@ -53,27 +42,26 @@ void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
         cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
     }
     s->key = sev_tcg_asid_key[asid];
-    s->form = sev_tcg_form(s->key);
     s->sev_status = SEV_STATUS_SEV;
     if (es) {
         vmsa = x86_ldq_phys(env_cpu(env), env->vm_vmcb + VMCB_VMSA_PA);
         if (vmsa & (0xfff | ~MAKE_64BIT_MASK(0, env_archcpu(env)->phys_bits))) {
             cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
         }
-        read_phys(env, vmsa, s->page, sizeof(s->page));
+        cpu_physical_memory_read(vmsa, s->page, sizeof(s->page));
         if (!sev_tcg_vmsa_sealed(s->key, vmsa, s->page)) {
             cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
         }
         sev_tcg_crypt(s->key, vmsa, s->page, sizeof(s->page));
         s->features = ldq_le_p(s->page + SA_SEV_FEATURES);
         s->sev_status |= SEV_STATUS_SEV_ES | s->features << 2;
-        read_phys(env, env->vm_vmcb + VMCB_SAVE, s->vmcb_save, SEV_SAVE_SIZE);
-        write_phys(env, env->vm_vmcb + VMCB_SAVE, s->page, SEV_SAVE_SIZE);
+        cpu_physical_memory_read(env->vm_vmcb + VMCB_SAVE, s->vmcb_save, SEV_SAVE_SIZE);
+        cpu_physical_memory_write(env->vm_vmcb + VMCB_SAVE, s->page, SEV_SAVE_SIZE);
         s->vmsa = vmsa;
         s->host_pat = env->pat;
         env->pat = ldq_le_p(s->page + SA_G_PAT);
-        sev_load_type_b(env, s->page, s->features & SEV_FEATURE_DEBUG_SWAP);
-        sev_load_fpu(env, s->page);
+        sev_move_type_b(env, s->page, s->features & SEV_FEATURE_DEBUG_SWAP, true);
+        sev_move_fpu(env, s->page, true);
     }
     s->cbit = SEV_CBIT_MASK;
 }
@@ -96,16 +84,16 @@ void sev_tcg_vmexit(CPUX86State *env)
     if (x86_ldq_phys(cs, env->vm_vmcb + offsetof(struct vmcb,
                                                  control.exit_code)) !=
         (uint64_t)SVM_EXIT_ERR) {
-        read_phys(env, env->vm_vmcb + VMCB_SAVE, s->page, SEV_SAVE_SIZE);
+        cpu_physical_memory_read(env->vm_vmcb + VMCB_SAVE, s->page, SEV_SAVE_SIZE);
         stq_le_p(s->page + SA_G_PAT, env->pat);
-        sev_save_type_b(env, s->page, debug_swap);
-        sev_save_fpu(env, s->page);
+        sev_move_type_b(env, s->page, debug_swap, false);
+        sev_move_fpu(env, s->page, false);
         sev_tcg_crypt(s->key, vmsa, s->page, sizeof(s->page));
         sev_tcg_vmsa_seal(s->key, vmsa, s->page);
-        write_phys(env, vmsa, s->page, sizeof(s->page));
+        cpu_physical_memory_write(vmsa, s->page, sizeof(s->page));
     }
     memset(s->page, 0, sizeof(s->page));
-    write_phys(env, env->vm_vmcb + VMCB_SAVE, s->vmcb_save, SEV_SAVE_SIZE);
+    cpu_physical_memory_write(env->vm_vmcb + VMCB_SAVE, s->vmcb_save, SEV_SAVE_SIZE);
     if (cpu_compute_eflags(env) & IF_MASK) {
         hwaddr a = env->vm_vmcb + offsetof(struct vmcb, control.int_state);
 
@@ -113,8 +101,8 @@ void sev_tcg_vmexit(CPUX86State *env)
     }
 
     env->pat = s->host_pat;
-    read_phys(env, env->vm_hsave + VMCB_SAVE, host, sizeof(host));
-    sev_load_type_b(env, host, debug_swap);
+    cpu_physical_memory_read(env->vm_hsave + VMCB_SAVE, host, sizeof(host));
+    sev_move_type_b(env, host, debug_swap, true);
     sev_reset_fpu(env);
     s->features = 0;
 }
