@@ -55,6 +55,7 @@ static int64_t fetch_disp(CPUX86State *env, int i, int size)
 
 typedef struct Prefixes {
     int asize;                  /* address size in bits */
+    int osize;                  /* of a displacement, in bytes */
     int seg;                    /* override, or -1 */
     uint8_t rex;
 } Prefixes;
@@ -148,7 +149,10 @@ static int prefixes(CPUX86State *env, Prefixes *p, SevInsn *in, uint8_t *op)
         case 0x64: case 0x65:
             p->seg = R_FS + (*op & 1);
             break;
-        case 0x66: case 0xf0:
+        case 0x66:
+            p->osize = cs64 || !(env->hflags & HF_CS32_MASK) ? 4 : 2;
+            break;
+        case 0xf0:
             break;
         case 0x40 ... 0x4f:
             if (cs64) {
@@ -168,9 +172,9 @@ void sev_insn_decode(CPUX86State *env, SevInsn *in)
     Prefixes p = {
         .asize = env->hflags & HF_CS64_MASK ? 64 :
                  env->hflags & HF_CS32_MASK ? 32 : 16,
+        .osize = env->hflags & (HF_CS64_MASK | HF_CS32_MASK) ? 4 : 2,
         .seg = -1,
     };
-    uint64_t ea = 0;
     uint8_t op;
     int i;
 
@@ -181,17 +185,19 @@ void sev_insn_decode(CPUX86State *env, SevInsn *in)
     case 0x0f:
         op = fetch(env, i++);
         switch (op) {
-        case 0x00: case 0x01: {
-            uint8_t m = fetch(env, i);
-
-            in->len = i + modrm(env, i, &p, 0, &ea);
-            in->has_ea = op == 1 && (m & 0x38) == 0x38 && m < 0xc0;
-            in->ea = ea;
+        case 0x00: case 0x01:
+            in->len = i + modrm(env, i, &p, 0, &in->ea);
             break;
-        }
-        case 0x06: case 0x08: case 0x09: case 0x30 ... 0x33: case 0xa2:
+        case 0x05: case 0x07: case 0x34: case 0x35:     /* SYSCALL, SYSENTER */
         case 0xaa:
+            in->branch = true;
+            /* fall through */
+        case 0x06: case 0x08: case 0x09: case 0x30 ... 0x33: case 0xa2:
             in->len = i;
+            break;
+        case 0x80 ... 0x8f:
+            in->branch = in->conditional = true;
+            in->len = i + p.osize;
             break;
         case 0x20 ... 0x23:
             in->gpr = (fetch(env, i) & 7) | (p.rex & 1) << 3;
@@ -199,7 +205,7 @@ void sev_insn_decode(CPUX86State *env, SevInsn *in)
             break;
         case 0x38:
             if (fetch(env, i++) == 0x82) {      /* INVPCID */
-                in->len = i + modrm(env, i, &p, 0, &ea);
+                in->len = i + modrm(env, i, &p, 0, &in->ea);
             }
             break;
         }
@@ -209,8 +215,21 @@ void sev_insn_decode(CPUX86State *env, SevInsn *in)
                      op == 0xce ? EXCP04_INTO : EXCP01_DB;
         /* fall through */
     case 0x6c ... 0x6f: case 0x90: case 0x9c: case 0x9d:
-    case 0xcf: case 0xec ... 0xef: case 0xf4:
+    case 0xec ... 0xef: case 0xf4:
         in->len = i;
+        break;
+    case 0x70 ... 0x7f: case 0xe0 ... 0xe3:
+        in->branch = in->conditional = true;
+        in->len = i + 1;
+        break;
+    case 0x9a: case 0xc2: case 0xc3: case 0xca: case 0xcb: case 0xcf:
+    case 0xe8 ... 0xeb:
+        in->branch = true;
+        in->len = op == 0xcf ? i : 0;
+        break;
+    case 0xff:
+        op = (fetch(env, i) >> 3) & 7;
+        in->branch = op >= 2 && op <= 5;        /* CALL, JMP */
         break;
     case 0xcd:
         in->vector = fetch(env, i);

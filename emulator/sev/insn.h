@@ -7,12 +7,13 @@
 #define I386_TCG_SEV_INSN_H
 
 typedef struct SevInsn {
-    int len;                    /* 0: none that can be intercepted */
+    int len;                    /* 0: none that can be intercepted, no Jcc */
     bool rep;                   /* F2 or F3 prefix */
     int gpr;                    /* MOV to or from CR, DR: register, else -1 */
     int vector;                 /* INTn and its kin, else -1 */
-    bool has_ea;                /* INVLPG: linear address */
-    uint64_t ea;
+    uint64_t ea;                /* linear address of a memory operand */
+    bool branch;                /* but for INTn and its kin */
+    bool conditional;           /* a branch that may not be taken */
 } SevInsn;
 
 /* At most @max bytes at RIP, without a fault: returns how many */

@@ -1,13 +1,15 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * CPUID leaf and MSRs of SEV and SEV-ES.
+ * CPUID leaf and MSRs of SEV and SEV-ES, and of last branch recording.
  */
 #include "qemu/osdep.h"
 #include "cpu.h"
 #include "compat.h"
 #include "vmcb.h"
 
+#define MSR_DEBUGCTL            0x1d9
+#define MSR_LASTBRANCHFROM      0x1db   /* ...TO, LASTINTFROM, LASTINTTO */
 #define MSR_SYSCFG              0xc0010010
 #define MSR_HWCR                0xc0010015
 #define MSR_SEV_ES_GHCB         0xc0010130
@@ -38,25 +40,28 @@ void sev_tcg_cpuid(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
     *edx = SEV_MIN_SEV_ASID;
 }
 
-bool sev_tcg_rdmsr(CPUX86State *env)
+bool sev_tcg_rdmsr(CPUX86State *env, uintptr_t ra)
 {
+    uint32_t msr = env->regs[R_ECX];
+    bool sev = env_archcpu(env)->sev_tcg;
     SevTcgState *s = &env->sev;
     uint64_t val;
 
-    if (!env_archcpu(env)->sev_tcg) {
-        return false;
-    }
-    switch ((uint32_t)env->regs[R_ECX]) {
+    switch (msr) {
+    case MSR_DEBUGCTL:
+    case MSR_LASTBRANCHFROM ... MSR_LASTBRANCHFROM + 3:
+        cpu_svm_check_intercept_param(env, SVM_EXIT_MSR, 0, ra);
+        val = s->lbr[msr == MSR_DEBUGCTL ? 0 : msr - MSR_LASTBRANCHFROM + 1];
+        break;
     case MSR_SYSCFG:
     case MSR_HWCR:
-        if (env->hflags & HF_GUEST_MASK) {
+        if (!sev || (env->hflags & HF_GUEST_MASK)) {
             return false;
         }
-        val = (uint32_t)env->regs[R_ECX] == MSR_SYSCFG ? SYSCFG_MEM_ENCRYPT :
-              HWCR_SMMLOCK | HWCR_TSC_FREQ_SEL;
+        val = msr == MSR_SYSCFG ? SYSCFG_MEM_ENCRYPT : HWCR_SMMLOCK | HWCR_TSC_FREQ_SEL;
         break;
     case MSR_SEV_STATUS:
-        if (!s->cbit && (env->hflags & HF_GUEST_MASK)) {
+        if (!sev || (!s->cbit && (env->hflags & HF_GUEST_MASK))) {
             return false;
         }
         val = s->cbit ? s->sev_status : 0;
@@ -75,12 +80,18 @@ bool sev_tcg_rdmsr(CPUX86State *env)
     return true;
 }
 
-bool sev_tcg_wrmsr(CPUX86State *env)
+bool sev_tcg_wrmsr(CPUX86State *env, uintptr_t ra)
 {
     uint64_t val = (uint32_t)env->regs[R_EAX] |
                    (uint64_t)(uint32_t)env->regs[R_EDX] << 32;
+    uint32_t msr = env->regs[R_ECX];
 
-    if ((uint32_t)env->regs[R_ECX] != MSR_SEV_ES_GHCB || !env->sev.vmsa) {
+    if (msr == MSR_DEBUGCTL && (env->features[FEAT_SVM] & CPUID_SVM_LBRV)) {
+        cpu_svm_check_intercept_param(env, SVM_EXIT_MSR, 1, ra);
+        sev_lbr_control(env, val);
+        return true;
+    }
+    if (msr != MSR_SEV_ES_GHCB || !env->sev.vmsa) {
         return false;
     }
     x86_stq_phys(env_cpu(env), env->vm_vmcb + VMCB_GHCB_GPA, val);

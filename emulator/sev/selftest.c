@@ -33,7 +33,7 @@ static void print_all(CPUX86State *env)
         printf("MSRs of %s:", who[i]);
         for (msr = 0xc0010000; msr < 0xc0012000; msr++) {
             env->regs[R_ECX] = msr;
-            if (sev_tcg_rdmsr(env)) {
+            if (sev_tcg_rdmsr(env, 0)) {
                 printf(" %#x", msr);
             }
         }

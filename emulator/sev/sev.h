@@ -33,6 +33,10 @@ typedef struct SevTcgState {
     bool private;               /* C-bit of the last leaf */
     uint64_t sev_status;        /* the guest's MSR C001_0131 */
     uint64_t features;          /* SEV_FEATURES of its VMSA */
+    uint64_t lbr[5];            /* DEBUGCTL, last branch, last exception */
+    bool lbrv;                  /* the guest has its own */
+    bool tf, branch;            /* RFLAGS before the instruction; what it is */
+    uint64_t from, not_taken;   /* where it stands, and where it may go on */
     uint8_t page[4096];         /* the VMSA in the clear */
     uint8_t vmcb_save[SEV_SAVE_SIZE];
 } SevTcgState;
@@ -66,8 +70,15 @@ void sev_tcg_trap(struct CPUArchState *env, uint32_t exit_code, uint64_t val,
 /* VMMCALL with REP prefix; returns when it is no VMGEXIT */
 void sev_tcg_vmgexit(struct CPUArchState *env, uintptr_t ra);
 /* MSRs whose interception is not up to the hypervisor; true: done */
-bool sev_tcg_rdmsr(struct CPUArchState *env);
-bool sev_tcg_wrmsr(struct CPUArchState *env);
+bool sev_tcg_rdmsr(struct CPUArchState *env, uintptr_t ra);
+bool sev_tcg_wrmsr(struct CPUArchState *env, uintptr_t ra);
+/* Last branch recording: an instruction is done; returns if #DB is due */
+void svm_lbr_step(struct CPUArchState *env);
+/* SYSCALL or SYSRET is done, which look at TF afterwards */
+void svm_lbr_recheck(struct CPUArchState *env);
+/* An event is about to be delivered; was */
+void svm_lbr_event(struct CPUArchState *env);
+void svm_lbr_event_done(struct CPUArchState *env, int vector);
 
 /* Leaf of a guest's page tables: its C-bit is noted and taken off */
 uint64_t sev_tcg_leaf(struct CPUArchState *env, uint64_t paddr, bool has_cbit);
@@ -82,6 +93,11 @@ void sev_tcg_walk(struct CPUArchState *env, int ptw_idx, uint64_t paddr);
 
 /* Does this intercept leave an SEV-ES guest by itself, without #VC? */
 bool svm_tcg_automatic_exit(uint64_t code, uint64_t info1);
+
+/* DEBUGCTL; what VMRUN and #VMEXIT do with it and the records */
+void sev_lbr_control(struct CPUArchState *env, uint64_t debugctl);
+void sev_lbr_vmrun(struct CPUArchState *env);
+void sev_lbr_vmexit(struct CPUArchState *env);
 
 /* Is private memory scrambled for the host?  Fixed before a guest runs */
 extern bool sev_tcg_opaque;

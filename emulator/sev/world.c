@@ -25,8 +25,8 @@ QEMU_BUILD_BUG_ON(offsetof(struct vmcb, control.nested_cr3) != 0xb0);
 QEMU_BUILD_BUG_ON(offsetof(struct vmcb_save_area, cr2) != 0x240);
 QEMU_BUILD_BUG_ON(sizeof(struct vmcb_save_area) < SEV_SAVE_SIZE);
 
-void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
-                   uintptr_t ra)
+static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
+                  uintptr_t ra)
 {
     SevTcgState *s = &env->sev;
     bool es = nested_ctl & NESTED_CTL_SEV_ES;
@@ -66,6 +66,13 @@ void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
     s->cbit = SEV_CBIT_MASK;
 }
 
+void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
+                   uintptr_t ra)
+{
+    vmrun(env, nested_ctl, asid, ra);
+    sev_lbr_vmrun(env);
+}
+
 void sev_tcg_vmexit(CPUX86State *env)
 {
     CPUState *cs = env_cpu(env);
@@ -74,6 +81,7 @@ void sev_tcg_vmexit(CPUX86State *env)
     hwaddr vmsa = s->vmsa;
     uint8_t host[SA_USED];
 
+    sev_lbr_vmexit(env);
     s->cbit = 0;
     if (!vmsa) {
         return;
