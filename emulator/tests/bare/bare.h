@@ -39,6 +39,7 @@
 /* State save area and VMSA */
 #define SA_CR3          0x150
 #define SA_RIP          0x178
+#define SA_RAX          0x1f8
 #define SA_CR2          0x240
 #define SA_DBGCTL       0x270
 
@@ -93,6 +94,6 @@ struct bare_test {
 };
 
 extern const struct bare_test insn_tests[], vmrun_tests[], state_tests[],
-                              event_tests[], npf_tests[];
+                              event_tests[], npf_tests[], lbr_tests[];
 
 #endif

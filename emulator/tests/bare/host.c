@@ -305,6 +305,7 @@ void bare_main(void)
 {
     static const struct bare_test *const all[] = {
         insn_tests, vmrun_tests, state_tests, event_tests, npf_tests,
+        lbr_tests,
     };
     const struct bare_test *t;
     unsigned i, n = 0, passed = 0;
@@ -316,14 +317,14 @@ void bare_main(void)
     asm volatile("vmsave" : : "a"(hsave) : "memory");
     field64(hsave, SAVE + 0x3e8) = 7;   /* XCR0 */
 
-    for (i = 0; i < 5; i++) {
+    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         for (t = all[i]; t->name; t++) {
             n++;
         }
     }
     print("KTAP version 1\n1..%d\n", n);
     n = 0;
-    for (i = 0; i < 5; i++) {
+    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         for (t = all[i]; t->name; t++) {
             bool ok = t->run();
 

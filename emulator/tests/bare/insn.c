@@ -187,11 +187,34 @@ static bool port_io(void)
     return exits_as_told(g_port_io);
 }
 
+static GUEST void g_without_vc(void)
+{
+    uint32_t a = 0, b, c = 0, d;
+
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    CHECK(a == 0x5eed && !traps[VC]);
+}
+
+/* What is #VC to an SEV-ES guest leaves an SEV guest */
+static bool without_vc(void)
+{
+    guest_new(SEV, g_without_vc);
+    field32(vmcb, INTERCEPT_3) |= 1u << 18;
+    guest_launch();
+    if (!EXPECT("exit code", guest_run(), SVM_EXIT_CPUID)) {
+        return false;
+    }
+    field64(vmcb, SAVE + SA_RAX) = 0x5eed;
+    field64(vmcb, SAVE + SA_RIP) = field64(vmcb, NEXT_RIP);
+    return guest_ends();
+}
+
 const struct bare_test insn_tests[] = {
     { "INVLPG tells its address", invlpg },
     { "INTn tells its vector", int_n },
     { "MOV to and from CR and DR tells its register", control },
     { "nRIP of each instruction with an intercept", next_rip },
     { "port I/O tells its port and size", port_io },
+    { "an intercept is an exit of an SEV guest, and no #VC", without_vc },
     { NULL, NULL }
 };
