@@ -4,6 +4,7 @@
  * What an SEV-ES host of AMD does, one test a behaviour, as far as a guest and
  * the user space of a stock kernel can see it.
  */
+#include <asm/prctl.h>
 #include <err.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "guest.h"
@@ -440,6 +442,7 @@ static GUEST void g_dirty_everything(void)
                  "fninit; fldpi; fldpi; mov $-1, %%r12; mov $-1, %%r15"
                  : : : "r12", "r15", "memory");
     wrmsr(0xc0000100, 0x1234000);       /* FS base */
+    wrmsr(0xc0000102, 0x1234000);       /* GS base of the host's user space */
     wrmsr(0xc0000082, 0x1234000);       /* LSTAR */
     pause_guest();
 }
@@ -452,7 +455,10 @@ static bool host_restored(void)
     register uint64_t p12 asm("r12") = r12;
     register uint64_t p15 asm("r15") = r15;
     uint16_t fcw = 0x27f, fcw_after = 0;
+    uint64_t gs = 0;
     long ret;
+
+    syscall(SYS_arch_prctl, ARCH_SET_GS, 0x5eed000);
 
     asm volatile("movdqu %3, %%xmm0; movdqu %4, %%xmm9; fldcw %6; syscall;"
                  "movdqu %%xmm0, %1; movdqu %%xmm9, %2; fnstcw %5; fninit"
@@ -464,7 +470,8 @@ static bool host_restored(void)
     asm volatile("" : "+r"(p12), "+r"(p15));
     return ret == 0 && vm->run->exit_reason == KVM_EXIT_HLT &&
            !memcmp(in, out, sizeof(in)) && p12 == 12 && p15 == 15 &&
-           fcw_after == fcw;
+           fcw_after == fcw && !syscall(SYS_arch_prctl, ARCH_GET_GS, &gs) &&
+           gs == 0x5eed000;
 }
 
 const struct test cpu_tests[] = {
