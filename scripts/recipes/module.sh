@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, and a kvm_amd that the
-# module was not built for.
+# ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, a module
+# that makes allocations fail, and a kvm_amd that the module was not built for.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -16,11 +16,13 @@ bash /checkout/scripts/panic-check source/ghcb_rs.ko
 mv source/ghcb_rs.ko .
 rm -r source
 
-mkdir source
-cp /checkout/selftests/second_patch/* source/
-/cache/kernel/make M=/cache/module/source modules
-mv source/second_patch.ko .
-rm -r source
+for name in second_patch no_memory; do
+	mkdir source
+	cp "/checkout/selftests/$name"/* source/
+	/cache/kernel/make M=/cache/module/source modules
+	mv "source/$name.ko" .
+	rm -r source
+done
 
 # Debian's own, with one bit of its build ID turned.
 xz -dc "/usr/lib/modules/$(cat /cache/kernel/release)/kernel/arch/x86/kvm/kvm-amd.ko.xz" >kvm-amd.ko

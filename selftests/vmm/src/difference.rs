@@ -22,6 +22,8 @@ pub enum Difference {
     StringCount,
     /// C ends the run when a scratch area can't be read; Rust refuses it.
     ScratchUnreadable,
+    /// C ends the run when there is no memory for a copy of a scratch area; Rust refuses the area.
+    NoMemory,
     /// C injects the exception of a failed emulation; Rust tells the guest to raise it.
     Exception,
     /// C returns RAX at a read of DR7; Rust the value last written.
@@ -42,7 +44,7 @@ pub enum Difference {
 
 impl Difference {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ReplyFields,
         Self::SnpMsrRequests,
         Self::SnpFeatures,
@@ -51,6 +53,7 @@ impl Difference {
         Self::IoSize,
         Self::StringCount,
         Self::ScratchUnreadable,
+        Self::NoMemory,
         Self::Exception,
         Self::Dr7,
         Self::WrmsrPassthrough,
@@ -72,6 +75,7 @@ impl Difference {
             Self::IoSize => "ioio-size",
             Self::StringCount => "string-too-long",
             Self::ScratchUnreadable => "scratch-unreadable",
+            Self::NoMemory => "no-memory",
             Self::Exception => "emulation-exception",
             Self::Dr7 => "read-dr7",
             Self::WrmsrPassthrough => "wrmsr-passthrough",

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Who answers VMGEXITs: kvm_amd's C function, or the livepatch over it.
 
+use crate::module as kernel;
 use anyhow::{ensure, Context, Result};
 use clap::ValueEnum;
-use std::ffi::CString;
 use std::fmt;
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -137,13 +136,7 @@ pub fn disable() -> Result<()> {
 
 /// Insert the module, and wait until every task has changed over.
 pub fn insert(module: &Path) -> Result<()> {
-    let file = File::open(module).with_context(|| format!("open {}", module.display()))?;
-    let none = CString::default();
-    // SAFETY: Plain system call; the kernel reads the file and the empty string.
-    let status =
-        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), none.as_ptr(), 0) };
-    let error = std::io::Error::last_os_error();
-    ensure!(status == 0, "insert {}: {error}", module.display());
+    kernel::insert(module, "").with_context(|| format!("insert {}", module.display()))?;
     let begin = Instant::now();
     let transition = Path::new(PATCH).join("transition");
     while fs::read_to_string(&transition).is_ok_and(|value| value.trim() == "1") {
@@ -176,10 +169,5 @@ pub fn try_remove() -> Result<()> {
 
 /// Ask the kernel once to take the module `name` out.
 pub fn try_remove_module(name: &str) -> Result<()> {
-    let name = CString::new(name)?;
-    // SAFETY: Plain system call; the kernel reads the string.
-    let status = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
-    let error = std::io::Error::last_os_error();
-    ensure!(status == 0, "{error}");
-    Ok(())
+    Ok(kernel::remove(name)?)
 }
