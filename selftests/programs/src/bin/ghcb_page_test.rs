@@ -314,6 +314,8 @@ fn time_stamps(report: &mut Report, vm: &mut StepVm) {
                     let [a, b] = [&first, &second]
                         .map(|outcome| (outcome.reply().rdx << 32) | outcome.reply().rax);
                     check.that("time passes", a < b);
+                    // Halves in the wrong places make it race.
+                    check.that("not much of it", b.wrapping_sub(a) < 1 << 40);
                 }
             }
             Ok(check.done())

@@ -221,21 +221,21 @@ impl Victim {
     /// Kill it; it must be gone soon.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill().context("kill the victim")?;
-        let mut status = None;
-        let gone = wait_for(PATIENCE, || {
-            status = self.child.try_wait().ok().flatten();
-            status.is_some()
-        });
+        let gone = self.is_gone_soon();
         ensure!(gone, "the victim, killed at {:?}, does not die", self.stage);
         Ok(())
     }
+
+    fn is_gone_soon(&mut self) -> bool {
+        wait_for(PATIENCE, || matches!(self.child.try_wait(), Ok(Some(_))))
+    }
 }
 
-/// A victim that was not killed as a test wanted does not outlive it.
+/// A victim that was not killed as a test wanted does not outlive it, unless nothing can kill it.
 impl Drop for Victim {
     fn drop(&mut self) {
         // It may be dead already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.is_gone_soon();
     }
 }
