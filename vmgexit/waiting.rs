@@ -42,8 +42,12 @@ impl<B> Deferred<B> {
         if self.is_refused {
             return Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE);
         }
-        let returned = self.exit.code.returned(self.exit.info1);
         let mut reply = Reply::no_action(0);
+        if self.data.is_some() {
+            // All that is returned is there.
+            return reply;
+        }
+        let returned = self.exit.code.returned(self.exit.info1);
         if returned.contains(Field::Rax) {
             reply = reply.with_rax(after.rax);
         }
