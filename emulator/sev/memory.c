@@ -147,63 +147,59 @@ static uint8_t cpu_bit(CPUState *cs)
     return 1u << (cs->cpu_index & 7);
 }
 
+/* Stop all other CPUs, and let their TLBs go of the page */
+static void let_go(CPUState *self, Page *p)
+{
+    bool alone = cpu_in_exclusive_context(self), locked = bql_locked();
+    CPUState *cs;
+
+    if (locked) {
+        bql_unlock();
+    }
+    if (!alone) {
+        cpu_exec_end(self);
+        start_exclusive();
+    }
+    CPU_FOREACH(cs) {
+        if (cs != self && (p->seen & cpu_bit(cs))) {
+            tlb_flush(cs);
+        }
+    }
+    p->seen = 0;
+    if (!alone) {
+        end_exclusive();
+        cpu_exec_start(self);
+    }
+    if (locked) {
+        bql_lock();
+    }
+}
+
 /* Let the page at @paddr hold plain text of @key for the CPU @self, the caller's */
 static void want(CPUState *self, uint64_t paddr, uint64_t key)
 {
     Page *p = page_of(paddr);
     uint8_t bit = cpu_bit(self);
-    bool locked;
-    CPUState *cs;
 
     /* Once a CPU has seen a page, it is stopped before the page changes over */
     if (!p || (p->key == key && (p->seen & bit))) {
         return;
     }
     qemu_mutex_lock(&lock);
-    if (p->key == key) {
-        p->seen |= bit;
+    while (p->key != key && (p->seen & ~bit)) {
         qemu_mutex_unlock(&lock);
-        return;
-    }
-    if (!(p->seen & ~bit)) {
-        change_over(paddr, p, key);
-        p->seen = bit;
-        qemu_mutex_unlock(&lock);
-    } else {
-        /* Stop the others, and let their TLBs go, before bytes change */
-        bool alone = cpu_in_exclusive_context(self);
-
-        qemu_mutex_unlock(&lock);
-        locked = bql_locked();
-        if (locked) {
-            bql_unlock();
-        }
-        if (!alone) {
-            cpu_exec_end(self);
-            start_exclusive();
-        }
+        /* Another CPU may see it again before this one runs */
+        let_go(self, p);
         qemu_mutex_lock(&lock);
-        if (p->key != key) {
-            CPU_FOREACH(cs) {
-                if (cs != self && (p->seen & cpu_bit(cs))) {
-                    tlb_flush(cs);
-                }
-            }
-            change_over(paddr, p, key);
-            p->seen = 0;
-        }
-        p->seen |= bit;
-        qemu_mutex_unlock(&lock);
-        if (!alone) {
-            end_exclusive();
-            cpu_exec_start(self);
-        }
-        if (locked) {
-            bql_lock();
-        }
     }
-    /* Entries of the other world are gone from this TLB but for these */
-    tlb_flush_by_mmuidx(self, 1 << MMU_PHYS_IDX);
+    if (p->key != key) {
+        change_over(paddr, p, key);
+        p->seen = 0;
+        /* Entries of the other world are gone from this TLB but for these */
+        tlb_flush_by_mmuidx(self, 1 << MMU_PHYS_IDX);
+    }
+    p->seen |= bit;
+    qemu_mutex_unlock(&lock);
 }
 
 /* The same for the host, from the mailbox or, all CPUs stopped, from a reset */
