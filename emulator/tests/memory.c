@@ -3,6 +3,8 @@
  *
  * Private memory is the guest's alone.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +53,61 @@ static bool host_writes(void)
     *host_word(vm, SECRET_PAGE) = 1;
     return vm_run(vm) == KVM_EXIT_HLT && vm_shared(vm)->value[0] != 1 &&
            vm_shared(vm)->value[0] != MAGIC;
+}
+
+#define ROUNDS 400000
+
+static GUEST void g_contended(void)
+{
+    uint64_t i;
+
+    for (i = 0; i < ROUNDS; i++) {
+        private_word = MAGIC + i;
+        shared_word = i;
+        shared->value[0] = private_word;
+        CHECK(shared->value[0] == MAGIC + i);
+        if (shared->failed) {
+            return;
+        }
+    }
+}
+
+static volatile bool reading, stop;
+static volatile int seen_clear, seen_shared;
+
+static void *read_private(void *vm)
+{
+    uint64_t last = 0;
+
+    while (!stop) {
+        uint64_t word = *(volatile uint64_t *)host_word(vm, SECRET_PAGE);
+
+        seen_clear += word - MAGIC < ROUNDS;
+        seen_shared += last != *host_word(vm, SHARED + 0x1000);
+        last = *(volatile uint64_t *)host_word(vm, SHARED + 0x1000);
+        reading = true;
+    }
+    return NULL;
+}
+
+/* One CPU of the host reads what the guest is at work in on another */
+static bool contended(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_contended);
+    pthread_t t;
+    bool ok;
+
+    pthread_create(&t, NULL, read_private, vm);
+    while (!reading) {
+        sched_yield();
+    }
+    ok = vm_run(vm) == KVM_EXIT_HLT && guest_passed(vm_shared(vm));
+    stop = true;
+    pthread_join(t, NULL);
+    if (seen_clear || !seen_shared) {
+        printf("# seen in the clear %d times, shared %d times\n", seen_clear, seen_shared);
+    }
+    return ok && !seen_clear && seen_shared;
 }
 
 static bool debug_decrypt(void)
@@ -102,6 +159,7 @@ static bool alias(void)
 
 const struct test memory_tests[] = {
     { "the host reads scrambled private memory", host_reads },
+    { "the host reads private memory that the guest is at work in", contended },
     { "the host's write destroys private memory", host_writes },
     { "DBG_DECRYPT and DBG_ENCRYPT see what the guest sees", debug_decrypt },
     { "an access without the C-bit sees what the host sees", alias },
