@@ -74,7 +74,7 @@ static bool run(const struct test *t)
 int main(int argc, char **argv)
 {
     const struct test *const all[] = {
-        cpu_tests, event_tests, memory_tests, firmware_tests, certificate_tests,
+        cpu_tests, vcpu_tests, event_tests, memory_tests, paging_tests, firmware_tests, certificate_tests,
         session_tests, migration_tests, mailbox_tests,
     };
     const int groups = sizeof(all) / sizeof(all[0]);

@@ -11,8 +11,8 @@ struct test {
     bool (*run)(void);
 };
 
-extern const struct test cpu_tests[], event_tests[], firmware_tests[],
-                         memory_tests[], certificate_tests[], session_tests[],
+extern const struct test cpu_tests[], vcpu_tests[], event_tests[], firmware_tests[],
+                         memory_tests[], paging_tests[], certificate_tests[], session_tests[],
                          migration_tests[], mailbox_tests[];
 
 /* Has the guest come to its end without a failure? */

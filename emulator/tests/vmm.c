@@ -49,14 +49,14 @@ int vm_sev(struct vm *vm, int cmd, void *data)
     return ret;
 }
 
-static void registers(struct vm *vm, void (*fn)(void))
+static void registers(struct vm *vm, uint64_t rip, uint64_t rsp, uint64_t rdi)
 {
     struct kvm_segment code = {
         .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1,
         .l = 1, .g = 1,
     };
     struct kvm_regs regs = {
-        .rip = (uintptr_t)guest_entry, .rflags = 2, .rdi = (uintptr_t)fn,
+        .rip = rip, .rflags = 2, .rsp = rsp, .rdi = rdi,
     };
     struct kvm_segment data = code;
     struct kvm_sregs s;
@@ -80,16 +80,46 @@ static void registers(struct vm *vm, void (*fn)(void))
     }
 }
 
-static void cpuid(struct vm *vm, int kvm)
+static void cpuid(struct vm *vm, int id)
 {
     struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    unsigned i;
 
     c->nent = 256;
-    if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, c) ||
-        ioctl(vm->cpu, KVM_SET_CPUID2, c)) {
-        err(1, "CPUID of the guest");
+    if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, c)) {
+        err(1, "KVM_GET_SUPPORTED_CPUID");
+    }
+    for (i = 0; i < c->nent; i++) {
+        if (c->entries[i].function == 1) {
+            c->entries[i].ebx = (c->entries[i].ebx & 0xffffff) | id << 24;
+        }
+    }
+    if (ioctl(vm->cpu, KVM_SET_CPUID2, c)) {
+        err(1, "KVM_SET_CPUID2");
     }
     free(c);
+    close(kvm);
+}
+
+static void add_cpu(struct vm *vm, int id)
+{
+    vm->cpu = ioctl(vm->fd, KVM_CREATE_VCPU, id);
+    vm->run = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu, 0);
+    if (vm->run == MAP_FAILED) {
+        err(1, "KVM_CREATE_VCPU");
+    }
+    cpuid(vm, id);
+}
+
+struct vm *vm_add_cpu(struct vm *vm, int id, void (*fn)(uint64_t id), uint64_t stack)
+{
+    struct vm *cpu = malloc(sizeof(*cpu));
+
+    *cpu = *vm;
+    add_cpu(cpu, id);
+    registers(cpu, (uintptr_t)fn, stack - 8, id);       /* as after a call */
+    return cpu;
 }
 
 struct vm *vm_new(enum type type, void (*fn)(void))
@@ -121,13 +151,8 @@ struct vm *vm_new(enum type type, void (*fn)(void))
     memcpy(vm->mem + (uintptr_t)__executable_start, __executable_start,
            _end - __executable_start);
     guest_tables(vm->mem, vm->type == PLAIN ? 0 : CBIT);
-    vm->cpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
-    vm->run = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu, 0);
-    if (vm->run == MAP_FAILED) {
-        err(1, "KVM_CREATE_VCPU");
-    }
-    cpuid(vm, kvm);
-    registers(vm, fn);
+    add_cpu(vm, 0);
+    registers(vm, (uintptr_t)guest_entry, 0, (uintptr_t)fn);
     close(kvm);
     return vm;
 }

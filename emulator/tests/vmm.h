@@ -46,6 +46,8 @@ void guest_tables(uint8_t *mem, uint64_t cbit);
 
 /* All but the launch's end: registers are set, memory is still the host's */
 struct vm *vm_new(enum type type, void (*fn)(void));
+/* One more CPU of that machine, before its launch; it starts with fn(@id) */
+struct vm *vm_add_cpu(struct vm *vm, int id, void (*fn)(uint64_t id), uint64_t stack);
 int vm_sev(struct vm *vm, int cmd, void *data);
 int vm_start(struct vm *vm, uint32_t policy);
 int vm_update(struct vm *vm);
