@@ -1,152 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A guest that takes VMGEXITs from a table: the VMM writes the pages, and sees what each brought.
 
+mod attempt;
+mod table;
+
+pub use attempt::{Attempt, Outcome, Pages};
+
 use crate::exit::Exit;
-use crate::page::{GuestPage, PageImage};
-use crate::request::{Reply, Request};
-use crate::vm::{set_word, word, Config, Mail, Vcpu, Vm};
+use crate::vm::{word, Config, Mail, Vcpu, Vm};
 use crate::watchdog::Watchdog;
 use anyhow::{bail, ensure, Result};
-use ghcb_rs::ghcb_abi::page::Field;
-use mailbox::{doorbell, map, step, Mailbox, Role, Step, PAGE, TAKEN};
-use std::fmt;
+use mailbox::{doorbell, map, Mailbox, Role, Step};
 use std::mem::offset_of;
 use std::time::Duration;
+use table::{step_address, Table};
 use vm_memory::GuestMemoryMmap;
 
 /// Longest that one table may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Exits of one step after which the guest counts as stuck: more than 64 KiB of MMIO take.
 const TOO_MANY: usize = 10_000;
-
-/// One VMGEXIT to be taken.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    msr: u64,
-    flags: u64,
-    page: Option<PageImage>,
-    /// Whether SW_SCRATCH counts from the page.
-    scratch_inside: bool,
-    /// Address of a page that the guest copies over the GHCB first.
-    template: u64,
-}
-
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.flags & step::RING3 != 0 {
-            f.write_str("in ring 3: ")?;
-        }
-        let Some(page) = &self.page else {
-            return write!(f, "GHCB MSR {:#x}", self.msr);
-        };
-        let [code, scratch, rax, rcx] =
-            [Field::SwExitCode, Field::SwScratch, Field::Rax, Field::Rcx]
-                .map(|field| page.word(field.offset()));
-        let from = if self.scratch_inside { "page + " } else { "" };
-        let reply = Reply::of(page);
-        write!(
-            f,
-            "exit code {code:#x}, infos {:#x} {:#x}, scratch {from}{scratch:#x}, RAX {rax:#x}, RCX {rcx:#x}, {:?}",
-            reply.info1, reply.info2, reply.valid
-        )
-    }
-}
-
-impl Attempt {
-    /// A request through a page of its own.
-    pub fn page(request: &Request) -> Self {
-        Self {
-            scratch_inside: request.is_scratch_inside(),
-            ..Self::image(request.image())
-        }
-    }
-
-    /// Any contents of a page of its own.
-    pub fn image(image: PageImage) -> Self {
-        Self {
-            msr: 0,
-            flags: 0,
-            page: Some(image),
-            scratch_inside: false,
-            template: 0,
-        }
-    }
-
-    /// A value of the GHCB MSR.
-    pub fn msr(msr: u64) -> Self {
-        Self {
-            msr,
-            flags: 0,
-            page: None,
-            scratch_inside: false,
-            template: 0,
-        }
-    }
-
-    /// The value for the GHCB MSR, if the attempt has no page of its own.
-    pub fn msr_value(&self) -> Option<u64> {
-        self.page.is_none().then_some(self.msr)
-    }
-
-    /// The contents of the attempt's own page, if it has one.
-    pub fn own_page(&self) -> Option<&PageImage> {
-        self.page.as_ref()
-    }
-
-    /// A request at `gpa`, which the guest copies there from `template` itself.
-    pub fn copied(gpa: u64, template: u64) -> Self {
-        Self {
-            template,
-            ..Self::msr(gpa)
-        }
-    }
-
-    /// Execute VMGEXIT in ring 3.
-    pub fn in_ring3(mut self) -> Self {
-        self.flags |= step::RING3;
-        self
-    }
-
-    /// Leave the GHCB MSR as it is.
-    pub fn keep_msr(mut self) -> Self {
-        self.flags |= step::KEEP_MSR;
-        self
-    }
-}
-
-/// What a VMGEXIT brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Whether the guest went on behind it.
-    pub went_on: bool,
-    /// The GHCB MSR afterwards.
-    pub msr: u64,
-    /// Vector and error code of an exception that it brought.
-    pub exception: Option<(u8, u32)>,
-    /// Exits to userspace on the way.
-    pub exits: Vec<Exit>,
-    /// The page before and after, where the attempt had one.
-    pub pages: Option<Pages>,
-    /// Both infos of the reply, where the guest copied the request.
-    pub infos: (u64, u64),
-}
-
-/// A page before and after a VMGEXIT.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pages {
-    pub before: PageImage,
-    pub after: PageImage,
-}
-
-impl Outcome {
-    /// The reply in the page; all zeros where the attempt had none.
-    pub fn reply(&self) -> Reply {
-        match &self.pages {
-            Some(pages) => Reply::of(&pages.after),
-            None => Reply::of(&PageImage::default()),
-        }
-    }
-}
 
 /// A VM whose first vCPU takes steps.
 pub struct StepVm {
@@ -289,45 +162,6 @@ pub fn take_table(
     Ok((run.outcomes(memory, table, exits), dead))
 }
 
-/// A table in the guest's memory.
-struct Table {
-    before: Vec<Option<PageImage>>,
-}
-
-impl Table {
-    /// Write it, and tell the guest.
-    fn offer(memory: &GuestMemoryMmap, table: &[Attempt]) -> Self {
-        let before = write_table(memory, table);
-        let mail = Mail::new(memory, 0);
-        mail.set(offset_of!(Mailbox, step), 0);
-        mail.set(offset_of!(Mailbox, step_count), table.len() as u64);
-        Self { before }
-    }
-
-    /// What came back, up to the first step behind which the guest did not go on.
-    fn outcomes(
-        self,
-        memory: &GuestMemoryMmap,
-        table: &[Attempt],
-        exits: Vec<Vec<Exit>>,
-    ) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        for ((index, attempt), (exits, before)) in table
-            .iter()
-            .enumerate()
-            .zip(exits.into_iter().zip(self.before))
-        {
-            let outcome = outcome(memory, index, attempt, exits, before);
-            let went_on = outcome.went_on;
-            outcomes.push(outcome);
-            if !went_on {
-                break;
-            }
-        }
-        outcomes
-    }
-}
-
 /// Whether a vCPU that exits so twice in one step will do so for ever.
 fn is_fatal(exit: &Exit) -> bool {
     matches!(
@@ -339,68 +173,4 @@ fn is_fatal(exit: &Exit) -> bool {
             | Exit::SystemEvent { .. }
             | Exit::Other(_)
     )
-}
-
-fn step_address(index: usize) -> u64 {
-    map::STEPS + (index * size_of::<Step>()) as u64
-}
-
-fn write_table(memory: &GuestMemoryMmap, table: &[Attempt]) -> Vec<Option<PageImage>> {
-    let mut before = Vec::new();
-    for (index, attempt) in table.iter().enumerate() {
-        let address = step_address(index);
-        for offset in (0..size_of::<Step>() as u64).step_by(8) {
-            set_word(memory, address + offset, 0);
-        }
-        let gpa = map::page(index as u64);
-        let mut image = attempt.page.clone();
-        if let (Some(image), true) = (&mut image, attempt.scratch_inside) {
-            let at = Field::SwScratch.offset();
-            image.set_word(at, image.word(at).wrapping_add(gpa));
-        }
-        let msr = match &image {
-            Some(image) => {
-                GuestPage::new(memory, gpa).write(image);
-                gpa
-            }
-            None => attempt.msr,
-        };
-        set_word(memory, address + offset_of!(Step, msr) as u64, msr);
-        set_word(
-            memory,
-            address + offset_of!(Step, flags) as u64,
-            attempt.flags,
-        );
-        let template = address + offset_of!(Step, template) as u64;
-        set_word(memory, template, attempt.template);
-        before.push(image);
-    }
-    before
-}
-
-fn outcome(
-    memory: &GuestMemoryMmap,
-    index: usize,
-    attempt: &Attempt,
-    exits: Vec<Exit>,
-    before: Option<PageImage>,
-) -> Outcome {
-    let field = |offset: usize| word(memory, step_address(index) + offset as u64);
-    let vector = field(offset_of!(Step, vector));
-    debug_assert_eq!(before.is_some(), attempt.page.is_some());
-    Outcome {
-        went_on: field(offset_of!(Step, done)) != 0,
-        msr: field(offset_of!(Step, msr_after)),
-        exception: (vector & TAKEN != 0)
-            .then(|| (vector as u8, field(offset_of!(Step, error)) as u32)),
-        exits,
-        infos: (
-            field(offset_of!(Step, info1)),
-            field(offset_of!(Step, info2)),
-        ),
-        pages: before.map(|before| Pages {
-            before,
-            after: GuestPage::new(memory, map::PAGES + index as u64 * PAGE).copy(),
-        }),
-    }
 }
