@@ -4,6 +4,7 @@
 use crate::handler::{self, Choice, Handler};
 use crate::host::{self, KernelLog};
 use anyhow::{Error, Result};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -73,6 +74,19 @@ impl Report {
         if self.wanted(name) {
             self.line(Verdict::Skip, name, why);
         }
+    }
+
+    /// The module's file, if the run is about the module; if not, `name` is skipped.
+    pub fn module(&mut self, name: &str) -> Option<PathBuf> {
+        if self.handler == Handler::C {
+            self.skip(name, "the module is not asked for");
+            return None;
+        }
+        let module = handler::module();
+        if module.is_none() {
+            self.skip(name, "GHCB_MODULE names no module");
+        }
+        module
     }
 
     fn line(&mut self, verdict: Verdict, name: &str, why: &str) {

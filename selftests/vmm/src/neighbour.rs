@@ -4,12 +4,24 @@
 use crate::check::Check;
 use crate::handler::{self, Handler};
 use crate::host::KernelLog;
+use crate::module as kernel;
 use crate::request::Request;
 use crate::steps::{Attempt, StepVm};
 use anyhow::Result;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use std::path::Path;
 
+/// The function that is called once for each VMGEXIT.
+pub const HANDLER: &str = "sev_handle_vmgexit";
+/// The function that is called for MSR accesses alone.
+pub const OF_MSR: &str = "svm_complete_emulated_msr";
+/// All functions that the module replaces.
+pub const FUNCTIONS: [&str; 4] = [
+    HANDLER,
+    "sev_es_unmap_ghcb",
+    "sev_vcpu_needs_initialization",
+    OF_MSR,
+];
 /// VMGEXITs of a guest.
 pub const COUNT: usize = 20;
 /// What the module says when another one has such a function.
@@ -42,7 +54,9 @@ pub fn both(after: bool, module: &Path, neighbour: impl FnOnce() -> Result<()>) 
 /// The module must be refused, with a sentence that says why, and nothing is left of it.
 pub fn module_is_refused(check: &mut Check, module: &Path) -> Result<()> {
     let mut log = KernelLog::open()?;
-    check.that("the module is refused", handler::insert(module).is_err());
+    let error = kernel::insert(module, "").err();
+    let error = error.and_then(|error| error.raw_os_error());
+    check.same("error of the module", error, Some(libc::EBUSY));
     let says = log.lines()?;
     let said = says.iter().filter(|line| line.contains(SENTENCE)).count();
     check.same("sentences that say why", said, 1);

@@ -43,6 +43,12 @@ impl Tracing {
         self.write("current_tracer", "function")
     }
 
+    /// Trace calls of `functions` and of what they call.
+    pub fn graph(&self, functions: &[&str]) -> Result<()> {
+        self.write("set_ftrace_filter", &functions.join(" "))?;
+        self.write("current_tracer", "function_graph")
+    }
+
     /// Trace an event of the kernel's own, as `group/name`.
     pub fn event(&self, name: &str) -> Result<()> {
         self.write(&format!("events/{name}/enable"), "1")

@@ -65,13 +65,7 @@ struct Tally {
 fn main() -> Status {
     let arguments = Arguments::parse();
     if let Some(stage) = arguments.victim {
-        return match stage.stay() {
-            Ok(()) => Status::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                Status::FAILURE
-            }
-        };
+        return stage.stay();
     }
     ktap::run(&arguments.options, |report| {
         let Some(module) = handler::module() else {

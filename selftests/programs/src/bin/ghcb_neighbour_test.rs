@@ -4,18 +4,17 @@
 use anyhow::{ensure, Context, Result};
 use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use std::ffi::CString;
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode as Status;
 use std::time::Duration;
 use vmm::check::Check;
 use vmm::crew::wait_for;
 use vmm::handler::{self, Handler};
-use vmm::host::KernelLog;
 use vmm::ktap::{self, Options, Report};
 use vmm::kvm_amd;
+use vmm::module as kernel;
+use vmm::neighbour::{both, guest, module_is_refused, COUNT, FUNCTIONS, HANDLER};
 use vmm::request::Request;
 use vmm::steps::{Attempt, StepVm};
 use vmm::tracing::Tracing;
@@ -26,13 +25,10 @@ struct Arguments {
     options: Options,
 }
 
-/// The functions that the module replaces: those that each exit takes, and those of some, or of each KVM_RUN.
-const FUNCTIONS: [&str; 2] = ["sev_handle_vmgexit", "sev_es_unmap_ghcb"];
-const MORE_FUNCTIONS: [&str; 2] = ["svm_complete_emulated_msr", "sev_vcpu_needs_initialization"];
+/// Those of the functions that each exit takes.
+const OF_EACH_EXIT: [&str; 2] = [HANDLER, "sev_es_unmap_ghcb"];
 /// Others of kvm_amd: one that the module leaves alone, and the one that its livepatch stands on.
 const OTHERS: [&str; 2] = ["sev_guest_memory_reclaimed", "sev_hardware_unsetup"];
-/// VMGEXITs of a guest.
-const COUNT: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const SECOND: &str = "/sys/kernel/livepatch/second_patch";
@@ -41,14 +37,9 @@ const SECOND_CALLS: &str = "/sys/module/second_patch/parameters/calls";
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        let Some(module) = handler::module() else {
-            report.skip("neighbours", "GHCB_MODULE names no module");
+        let Some(module) = report.module("neighbours") else {
             return Ok(());
         };
-        if report.handler() == Handler::C {
-            report.skip("neighbours", "the module is not asked for");
-            return Ok(());
-        }
         tracers(report, &module);
         let second = second_patch(&module);
         if second.exists() {
@@ -69,33 +60,12 @@ fn second_patch(module: &Path) -> PathBuf {
     }
 }
 
-/// VMGEXITs that the module has answered, as it counts them.
-fn answered() -> Result<u64> {
-    let events = fs::read_to_string("/sys/kernel/debug/ghcb_rs/events").unwrap_or_default();
-    let total = events.lines().find_map(|line| line.strip_prefix("total\t"));
-    let rust = total.and_then(|fields| fields.split('\t').next());
-    rust.map_or(Ok(0), |rust| rust.parse().context("the counters"))
-}
-
-/// A guest raises VMGEXITs; each is answered, and by `handler`.
-fn guest(check: &mut Check, handler: Handler) -> Result<()> {
-    let mut vm = StepVm::new()?;
-    let request = Request::new(ExitCode::INVD, 0, 0);
-    let before = answered()?;
-    for outcome in vm.take_all(&vec![Attempt::page(&request); COUNT])? {
-        check.answered(&request, &outcome, handler, 0);
-    }
-    let want = if handler == Handler::Rust { COUNT } else { 0 };
-    check.same("answers in Rust", answered()? - before, want as u64);
-    Ok(())
-}
-
 fn tracers(report: &mut Report, module: &Path) {
     for after in [true, false] {
         let order = if after { "after" } else { "before" };
         report.test(&format!("the function tracer, {order} the module"), || {
             let (mut check, tracing) = (Check::new(), Tracing::new()?);
-            both(after, module, || tracing.functions(&FUNCTIONS))?;
+            both(after, module, || tracing.functions(&OF_EACH_EXIT))?;
             for handler in [Handler::Rust, Handler::C] {
                 tracing.take("")?;
                 check.about(format!("{handler} answers"));
@@ -110,6 +80,14 @@ fn tracers(report: &mut Report, module: &Path) {
                 turn(module)?;
                 check.same("who answers now", handler::current(), back);
             }
+            Ok(check.done())
+        });
+        report.test(&format!("the call graph, {order} the module"), || {
+            let (mut check, tracing) = (Check::new(), Tracing::new()?);
+            both(after, module, || tracing.graph(&OF_EACH_EXIT))?;
+            guest(&mut check, Handler::Rust)?;
+            let calls = tracing.take(" sev_handle_vmgexit")?;
+            check.same("calls traced", calls, COUNT);
             Ok(check.done())
         });
         report.test(&format!("probes of all kinds, {order} the module"), || {
@@ -129,30 +107,9 @@ fn tracers(report: &mut Report, module: &Path) {
     }
 }
 
-/// The neighbour comes after the module, or before it.
-fn both(after: bool, module: &Path, neighbour: impl FnOnce() -> Result<()>) -> Result<()> {
-    if after {
-        return neighbour();
-    }
-    handler::remove()?;
-    neighbour()?;
-    handler::insert(module)
-}
-
-/// Insert a module; the error number if the kernel refuses.
-fn insert(path: &Path, parameters: &str) -> Result<i32> {
-    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let parameters = CString::new(parameters)?;
-    // SAFETY: Plain system call; the kernel reads the file and the string.
-    let status = unsafe {
-        libc::syscall(
-            libc::SYS_finit_module,
-            file.as_raw_fd(),
-            parameters.as_ptr(),
-            0,
-        )
-    };
-    let error = std::io::Error::last_os_error().raw_os_error();
+/// Insert the second livepatch; the error number if the kernel refuses.
+fn insert(second: &Path, parameters: &str) -> Result<i32> {
+    let result = kernel::insert(second, parameters);
     let settled = || {
         !fs::read_to_string(Path::new(SECOND).join("transition"))
             .is_ok_and(|word| word.trim() == "1")
@@ -161,27 +118,19 @@ fn insert(path: &Path, parameters: &str) -> Result<i32> {
         wait_for(PATIENCE, settled),
         "the second livepatch is not active"
     );
-    Ok(if status == 0 { 0 } else { error.unwrap_or(-1) })
+    Ok(result.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |()| 0))
 }
 
 /// Disable the second livepatch, and take it out.
 fn remove_second() -> Result<()> {
     fs::write(Path::new(SECOND).join("enabled"), "0").context("disable the second livepatch")?;
-    // SAFETY: Plain system call; the kernel reads the string.
-    let remove = || unsafe {
-        libc::syscall(
-            libc::SYS_delete_module,
-            c"second_patch".as_ptr(),
-            libc::O_NONBLOCK,
-        ) == 0
-    };
-    let gone = || !Path::new(SECOND).exists() && remove();
+    let gone = || !Path::new(SECOND).exists() && kernel::remove("second_patch").is_ok();
     ensure!(wait_for(PATIENCE, gone), "the second livepatch stays");
     Ok(())
 }
 
 fn patches(report: &mut Report, module: &Path, second: &Path) {
-    for function in FUNCTIONS.into_iter().chain(MORE_FUNCTIONS) {
+    for function in FUNCTIONS {
         report.test(
             &format!("a second livepatch of {function} is refused"),
             || {
@@ -200,17 +149,8 @@ fn patches(report: &mut Report, module: &Path, second: &Path) {
                 handler::remove()?;
                 let errno = insert(second, &format!("function={function}"))?;
                 check.same("error of the first", errno, 0);
-                let mut log = KernelLog::open()?;
-                check.same("error of the module", insert(module, "")?, libc::EBUSY);
-                let says = log.lines()?;
-                let sentence = "ghcb_rs: a function of kvm_amd cannot be replaced";
-                let said = says.iter().filter(|line| line.contains(sentence)).count();
-                check.same("sentences that say why", said, 1);
-                check.that(
-                    "the module is not there",
-                    !Path::new("/sys/module/ghcb_rs").exists(),
-                );
-                if FUNCTIONS.contains(&function) {
+                module_is_refused(&mut check, module)?;
+                if OF_EACH_EXIT.contains(&function) {
                     // The VMGEXIT and what comes before each entry are still with whom they were.
                     StepVm::new()?.take(Attempt::page(&Request::new(ExitCode::INVD, 0, 0)))?;
                     let calls: u64 = fs::read_to_string(SECOND_CALLS)?.trim().parse()?;

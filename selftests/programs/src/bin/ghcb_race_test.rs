@@ -292,9 +292,13 @@ impl Races<'_> {
 
     /// Version 1: the length of an area outside the page.
     fn external(&mut self) -> Result<()> {
+        const NAME: &str = "version 1: INS outside the page: 64 bytes, or more than the limit";
+        if !self.report.wanted(NAME) {
+            return Ok(());
+        }
         scratch::fill(self.vm.vm().memory(), &[])?;
         self.race(
-            "version 1: INS outside the page: 64 bytes, or more than the limit",
+            NAME,
             string(IoSize::Byte, true, 64).with(Field::SwScratch, scratch::AREA),
             &[Change::field(Field::SwExitInfo2, 64, 0x1_0001)],
             &[64, 0x1_0001, 3, 0]

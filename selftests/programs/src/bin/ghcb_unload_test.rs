@@ -7,10 +7,9 @@ use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::Field;
 use mailbox::{device, hold, map, Mailbox, Role};
-use std::io::{BufRead, BufReader};
 use std::mem::offset_of;
 use std::path::Path;
-use std::process::{Command, ExitCode as Status, Stdio};
+use std::process::ExitCode as Status;
 use std::thread;
 use std::time::Duration;
 use vmm::backing::{page, SLOT};
@@ -19,9 +18,10 @@ use vmm::catalog::PORT;
 use vmm::check::Check;
 use vmm::crew::{wait_for, Hand};
 use vmm::exit::Exit;
-use vmm::handler::{self, Handler};
+use vmm::handler;
 use vmm::host::KernelLog;
 use vmm::ktap::{self, Options, Report};
+use vmm::lifecycle::victim::{Stage, Victim};
 use vmm::memory::Memory;
 use vmm::page::PageImage;
 use vmm::request::{Reply, Request};
@@ -34,9 +34,9 @@ use vmm::vm::{Config, Mail};
 struct Arguments {
     #[command(flatten)]
     options: Options,
-    /// Fall asleep in the handler, say so, and wait to be killed
+    /// Be the VMM that is to be killed
     #[arg(long, hide = true)]
-    victim: bool,
+    victim: Option<Stage>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,24 +49,13 @@ const DATA: u64 = map::MOVING;
 
 fn main() -> Status {
     let arguments = Arguments::parse();
-    if arguments.victim {
-        return match victim() {
-            Ok(()) => Status::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                Status::FAILURE
-            }
-        };
+    if let Some(stage) = arguments.victim {
+        return stage.stay();
     }
     ktap::run(&arguments.options, |report| {
-        let Some(module) = handler::module() else {
-            report.skip("unload", "GHCB_MODULE names no module");
+        let Some(module) = report.module("unload") else {
             return Ok(());
         };
-        if report.handler() == Handler::C {
-            report.skip("unload", "there is nothing to unload");
-            return Ok(());
-        }
         let before = Balance::now()?;
         asleep(report, &module);
         killed(report, &module);
@@ -75,11 +64,6 @@ fn main() -> Status {
         report.problems("pins are balanced, and memory is back", &imbalance);
         Ok(())
     })
-}
-
-/// Whether the module is in the kernel, if only to wait for its end.
-fn is_loaded() -> bool {
-    Path::new("/sys/module/ghcb_rs").exists()
 }
 
 fn idle() -> Request {
@@ -114,42 +98,52 @@ fn string() -> Request {
         .version(1)
 }
 
+/// How the handler comes to sleep over the page.
+#[derive(Clone, Copy)]
+enum Access {
+    /// It is not there when the request is read.
+    Read,
+    /// It may not be written to when the reply comes.
+    Write,
+}
+
+/// Take the module out while a vCPU sleeps over its page for as long as `sleep`.
+fn over_page(access: Access, module: &Path, sleep: Duration) -> Result<Check> {
+    let memory = page()?;
+    let image = cpuid().image();
+    let faults = match access {
+        Access::Read => Faults::missing(&memory)?,
+        Access::Write => {
+            memory.set_page(&image);
+            Faults::written(&memory)?
+        }
+    };
+    let (_, mut check) = unload(
+        StepVm::new()?,
+        &memory,
+        Attempt::msr(map::MOVING),
+        module,
+        sleep,
+        &faults,
+        |faults| match access {
+            Access::Read => faults.fill(&image),
+            Access::Write => faults.release(),
+        },
+    )?;
+    judge(&mut check, &Reply::of(&memory.page()));
+    Ok(check)
+}
+
 /// The three places where the handler touches the guest's memory.
 fn asleep(report: &mut Report, module: &Path) {
-    report.test("a vCPU asleep where the handler reads the page", || {
-        let memory = page()?;
-        let faults = Faults::missing(&memory)?;
-        let vm = StepVm::new()?;
-        let image = cpuid().image();
-        let (_, mut check) = unload(
-            vm,
-            &memory,
-            Attempt::msr(map::MOVING),
-            module,
-            SLEEP,
-            &faults,
-            |faults| faults.fill(&image),
-        )?;
-        judge(&mut check, &Reply::of(&memory.page()));
-        Ok(check.done())
-    });
-    report.test("a vCPU asleep where the handler writes the reply", || {
-        let memory = page()?;
-        memory.set_page(&cpuid().image());
-        let faults = Faults::written(&memory)?;
-        let vm = StepVm::new()?;
-        let (_, mut check) = unload(
-            vm,
-            &memory,
-            Attempt::msr(map::MOVING),
-            module,
-            SLEEP,
-            &faults,
-            |faults| faults.release(),
-        )?;
-        judge(&mut check, &Reply::of(&memory.page()));
-        Ok(check.done())
-    });
+    for (name, access) in [
+        ("reads the page", Access::Read),
+        ("writes the reply", Access::Write),
+    ] {
+        report.test(&format!("a vCPU asleep where the handler {name}"), || {
+            Ok(over_page(access, module, SLEEP)?.done())
+        });
+    }
     report.test(
         "a vCPU asleep where the handler reads data elsewhere",
         || {
@@ -189,20 +183,7 @@ fn asleep(report: &mut Report, module: &Path) {
     report.test("a vCPU asleep for long: nobody counts as hung", || {
         let _hung = Setting::set("/proc/sys/kernel/hung_task_timeout_secs", &HUNG.to_string())?;
         let mut log = KernelLog::open()?;
-        let memory = page()?;
-        let faults = Faults::missing(&memory)?;
-        let vm = StepVm::new()?;
-        let image = cpuid().image();
-        let sleep = Duration::from_secs(HUNG * 3);
-        let (_, mut check) = unload(
-            vm,
-            &memory,
-            Attempt::msr(map::MOVING),
-            module,
-            sleep,
-            &faults,
-            |faults| faults.fill(&image),
-        )?;
+        let mut check = over_page(Access::Read, module, Duration::from_secs(HUNG * 3))?;
         for line in log.lines()? {
             if line.contains("blocked for more than") {
                 check.wrong(line);
@@ -234,12 +215,18 @@ fn unload(
         });
         if asleep.is_ok() {
             let gone = wait_for(sleep, || remover.is_finished());
-            check.that("the module waits for the sleeper", !gone && is_loaded());
+            check.that(
+                "the module waits for the sleeper",
+                !gone && handler::loaded(),
+            );
         }
         let woken = wake(faults);
         let back = guest.join();
         let gone = wait_for(PATIENCE, || remover.is_finished());
-        check.that("the module goes when nobody is left", gone && !is_loaded());
+        check.that(
+            "the module goes when nobody is left",
+            gone && !handler::loaded(),
+        );
         let removed = remover.join();
         asleep.and(woken)?;
         match (back, removed) {
@@ -257,22 +244,6 @@ fn unload(
     Ok((outcome, check))
 }
 
-/// A VMM of its own that waits, asleep inside the handler, to be killed.
-fn victim() -> Result<()> {
-    let memory = page()?;
-    let faults = Faults::missing(&memory)?;
-    let mut vm = StepVm::new()?;
-    memory.attach(vm.vm().fd(), SLOT, map::MOVING, 0)?;
-    thread::scope(|scope| {
-        let _guest = scope.spawn(|| vm.take(Attempt::msr(map::MOVING)));
-        faults.wait(PATIENCE)?;
-        println!("asleep");
-        loop {
-            thread::park();
-        }
-    })
-}
-
 fn killed(report: &mut Report, module: &Path) {
     for (wait, name) in [
         (
@@ -282,15 +253,7 @@ fn killed(report: &mut Report, module: &Path) {
         (true, "a VMM killed while the module waits for its vCPU"),
     ] {
         report.test(name, || {
-            let mut child = Command::new(std::env::current_exe()?)
-                .arg("--victim")
-                .stdout(Stdio::piped())
-                .spawn()
-                .context("start the victim")?;
-            let mut line = String::new();
-            let output = child.stdout.take().context("the victim's output")?;
-            BufReader::new(output).read_line(&mut line)?;
-            ensure!(line == "asleep\n", "the victim says {line:?}");
+            let victim = Victim::start(Stage::Asleep)?;
             let mut check = Check::new();
             thread::scope(|scope| {
                 let remover = wait.then(|| scope.spawn(handler::remove));
@@ -298,13 +261,7 @@ fn killed(report: &mut Report, module: &Path) {
                     let gone = wait_for(SLEEP, || remover.is_finished());
                     check.that("the module waits for the sleeper", !gone);
                 }
-                child.kill()?;
-                let mut status = None;
-                let ended = wait_for(PATIENCE, || {
-                    status = child.try_wait().ok().flatten();
-                    status.is_some()
-                });
-                check.that("the victim dies", ended);
+                victim.kill()?;
                 match remover {
                     None => handler::remove(),
                     Some(remover) => match remover.join() {
@@ -313,7 +270,7 @@ fn killed(report: &mut Report, module: &Path) {
                     },
                 }
             })?;
-            check.that("the module is gone", !is_loaded());
+            check.that("the module is gone", !handler::loaded());
             handler::insert(module)?;
             let next = StepVm::new()?.take(Attempt::page(&idle()))?;
             check.about("another VM").quiet(&next);
@@ -339,7 +296,7 @@ fn waiting(report: &mut Report, module: &Path) {
         let reply = Reply::of(&memory.page());
         check
             .went_on(&outcome)
-            .that("the module is gone", !is_loaded())
+            .that("the module is gone", !handler::loaded())
             .same("reply", (reply.info1, reply.info2), (0, 0))
             .same("RAX", reply.rax, device::port_value(PORT, 4));
         handler::insert(module)?;
@@ -396,7 +353,7 @@ fn held(way: u64, module: &Path) -> Result<Vec<String>> {
             check.that("the vCPU starts", started);
             thread::sleep(SLEEP / 10);
             handler::remove()?;
-            check.that("the module is gone", !is_loaded());
+            check.that("the module is gone", !handler::loaded());
             wake(boss, memory)?;
             let woken = wait_for(PATIENCE, || count(offset_of!(Mailbox, sipis)) > 0);
             check.that("C tells of the SIPI", woken);

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use mailbox::{hold, map, Flip, Mailbox, Role};
 use std::io::{BufRead, BufReader, Write};
 use std::mem::offset_of;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -60,8 +60,15 @@ impl Stage {
         }
     }
 
-    /// Take a vCPU there and stay. Comes back with an error only.
-    pub fn stay(self) -> Result<()> {
+    /// Take a vCPU there and stay. Comes back only if that fails.
+    pub fn stay(self) -> ExitCode {
+        if let Err(error) = self.go() {
+            eprintln!("{error:#}");
+        }
+        ExitCode::FAILURE
+    }
+
+    fn go(self) -> Result<()> {
         match self {
             Self::Guest => self.in_guest(),
             Self::Exits => self.in_exits(),
