@@ -60,7 +60,7 @@ impl Btf {
         let mut rest = &self.types[..];
         let mut count = 0;
         while let [name, info, _, ..] = *rest {
-            let kind = info >> 24 & 0x7f;
+            let kind = (info >> 24) & 0x7f;
             if is_it(kind, name) {
                 return Ok((count, true));
             }
