@@ -165,7 +165,7 @@ static void let_go(CPUState *self, Page *p)
             tlb_flush(cs);
         }
     }
-    p->seen = 0;
+    p->seen &= cpu_bit(self);
     if (!alone) {
         end_exclusive();
         cpu_exec_start(self);
