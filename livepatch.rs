@@ -5,7 +5,7 @@
 //! The kernel's livepatch core gives a switch in sysfs, calls that are in order with the loading and
 //! unloading of kvm_amd, relocations to what is not exported, and a module that cannot be removed while
 //! the patch is enabled. What it redirects itself is one function that hardly ever runs; the hot ones are
-//! redirected by [`direct`] when kvm_amd is there.
+//! redirected by [`direct`] when kvm_amd is there. [`going`] hears of what the core does not tell.
 
 mod direct;
 mod going;
