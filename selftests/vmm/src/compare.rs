@@ -16,6 +16,9 @@ const REGISTERS: [Field; 4] = [Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx];
 /// `KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON`.
 const UNEXPECTED_EXIT: u32 = 4;
 
+/// `MSR_IA32_TSC`.
+const TSC: u32 = 0x10;
+
 /// How two outcomes compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -145,6 +148,11 @@ fn by_page(before: &PageImage, c: &Outcome, rust: &Outcome) -> Option<Difference
     if code == ExitCode::CPUID && word(Field::Rax) == ExitCode::CPUID_NEEDS_XCR0 {
         let rest = c.same_but_registers(&rust);
         return rest.then_some(Difference::UnusedOperands);
+    }
+    if code == ExitCode::MSR && info1 == 0 && word(Field::Rcx) as u32 == TSC {
+        // Time goes on between the two.
+        let rest = c.same_but_registers(&rust);
+        return rest.then_some(Difference::ReplyFields);
     }
     if code == ExitCode::READ_DR7 {
         let rest = c.same_but_registers(&rust);
@@ -307,6 +315,24 @@ mod tests {
         let rust = replied(&request, |page| page.set_word(Field::Rax.offset(), 1));
         let c = replied(&request, |page| page.set_word(Field::Rax.offset(), 2));
         assert!(matches!(verdict(None, &c, &rust), Verdict::Unexplained(_)));
+    }
+
+    #[test]
+    fn but_not_the_time() {
+        let request = Request::new(ExitCode::MSR, 0, 0).with(Field::Rcx, TSC.into());
+        let rust = replied(&request, |page| page.set_word(Field::Rax.offset(), 1));
+        let c = replied(&request, |page| page.set_word(Field::Rax.offset(), 2));
+        assert_eq!(
+            verdict(None, &c, &rust),
+            Verdict::Meant(Difference::ReplyFields)
+        );
+        let refused = replied(&request, |page| {
+            page.set_word(Field::SwExitInfo1.offset(), 1);
+        });
+        assert!(matches!(
+            verdict(None, &c, &refused),
+            Verdict::Unexplained(_)
+        ));
     }
 
     #[test]
