@@ -49,7 +49,7 @@ fn take(vcpu: &Vcpu, index: u64) {
         vcpu.mailbox.error.load(Ordering::Relaxed),
         Ordering::Relaxed,
     );
-    if template != 0 {
+    if flags & step::TELL != 0 {
         step.info1
             .store(Field::SwExitInfo1.load(&page), Ordering::Relaxed);
         step.info2

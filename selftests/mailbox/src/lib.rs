@@ -229,6 +229,8 @@ pub mod step {
     pub const KEEP_MSR: u64 = 1 << 0;
     /// Execute VMGEXIT in ring 3.
     pub const RING3: u64 = 1 << 1;
+    /// Tell both infos that are in the page afterwards.
+    pub const TELL: u64 = 1 << 2;
 }
 
 /// Longest name of a check.

@@ -4,6 +4,7 @@
 use crate::difference::Difference;
 use crate::exit::Exit;
 use crate::page::PageImage;
+use crate::request::Reply;
 use crate::steps::Outcome;
 use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
@@ -83,7 +84,7 @@ fn by_page(before: &PageImage, c: &Outcome, rust: &Outcome) -> Option<Difference
     let word = |field: Field| before.word(field.offset());
     let code = ExitCode(word(Field::SwExitCode));
     let info1 = word(Field::SwExitInfo1);
-    let replied = rust.reply();
+    let replied = told(rust);
     let plain = rust.went_on && rust.exception.is_none();
     let refused = plain && rust.exits.is_empty() && replied.info1 == 2;
     let errno = |number| c.exits.as_slice() == [Exit::Errno(number)];
@@ -117,8 +118,7 @@ fn by_page(before: &PageImage, c: &Outcome, rust: &Outcome) -> Option<Difference
         return told.then_some(Difference::WrmsrPassthrough);
     }
     let unknown_to_c = (0x8000_0014..=0x8000_0021).contains(&code.0);
-    if unknown_to_c && refused && replied.info2 == 6 && (c.reply().info1, c.reply().info2) == (2, 4)
-    {
+    if unknown_to_c && refused && replied.info2 == 6 && c.infos == (2, 4) {
         return Some(Difference::SnpEventFirst);
     }
     if let (Some((vector, _)), true) = (c.exception, plain) {
@@ -185,8 +185,18 @@ impl Essence {
     }
 }
 
+/// The reply, with the infos as they were at once: a later request may have been in the same page.
+fn told(outcome: &Outcome) -> Reply {
+    let (info1, info2) = outcome.infos;
+    Reply {
+        info1,
+        info2,
+        ..outcome.reply()
+    }
+}
+
 fn essence(before: &PageImage, outcome: &Outcome) -> Essence {
-    let reply = outcome.reply();
+    let reply = told(outcome);
     let code = ExitCode(before.word(Field::SwExitCode.offset()));
     let info1 = before.word(Field::SwExitInfo1.offset());
     // Without a size, nothing was read.
@@ -287,13 +297,15 @@ mod tests {
         after.set_word(Field::SwExitInfo1.offset(), 0);
         after.set_word(Field::SwExitInfo2.offset(), 0);
         change(&mut after);
+        let infos =
+            [Field::SwExitInfo1, Field::SwExitInfo2].map(|field| after.word(field.offset()));
         Outcome {
             went_on: true,
             msr: 0,
             exception: None,
             exits: Vec::new(),
             pages: Some(Pages { before, after }),
-            infos: (0, 0),
+            infos: infos.into(),
         }
     }
 

@@ -116,7 +116,7 @@ pub struct Outcome {
     pub exits: Vec<Exit>,
     /// The page before and after, where the attempt had one.
     pub pages: Option<Pages>,
-    /// Both infos of the reply, where the guest copied the request.
+    /// Both infos of the reply as the guest found them at once, where the request is in a page.
     pub infos: (u64, u64),
 }
 

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::page::{GuestPage, PageImage};
 use crate::vm::{set_word, word, Mail};
 use ghcb_rs::ghcb_abi::page::Field;
-use mailbox::{map, Mailbox, Step, PAGE, TAKEN};
+use mailbox::{map, step, Mailbox, Step, PAGE, TAKEN};
 use std::mem::offset_of;
 use vm_memory::GuestMemoryMmap;
 
@@ -75,10 +75,15 @@ fn write_table(memory: &GuestMemoryMmap, table: &[Attempt]) -> Vec<Option<PageIm
             None => attempt.msr,
         };
         set_word(memory, address + offset_of!(Step, msr) as u64, msr);
+        let tell = if image.is_some() || attempt.template != 0 {
+            step::TELL
+        } else {
+            0
+        };
         set_word(
             memory,
             address + offset_of!(Step, flags) as u64,
-            attempt.flags,
+            attempt.flags | tell,
         );
         let template = address + offset_of!(Step, template) as u64;
         set_word(memory, template, attempt.template);
