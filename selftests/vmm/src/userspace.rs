@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What KVM leaves to userspace if it is asked to: MSR accesses and hypercalls.
 
+use crate::request::Request;
 use anyhow::{ensure, Context, Result};
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::page::Field;
 use kvm_bindings::{
     kvm_enable_cap, kvm_msr_filter, kvm_msr_filter_range, KVMIO, KVM_CAP_EXIT_HYPERCALL,
     KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE,
 };
 pub use kvm_bindings::{KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_UNKNOWN};
 use kvm_ioctls::VmFd;
+use mailbox::map;
 use std::io::Error;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::{ioctl_ioc_nr, ioctl_iow_nr};
@@ -25,6 +29,16 @@ pub fn leave_hypercalls(vm: &VmFd) -> Result<()> {
         ..Default::default()
     };
     vm.enable_cap(&cap).context("KVM_CAP_EXIT_HYPERCALL")
+}
+
+/// The hypercall that shares `pages` pages of scratch memory; nobody looks at the attributes.
+pub fn map_gpa_range(pages: u64) -> Request {
+    Request::new(ExitCode::VMMCALL, 0, 0)
+        .with(Field::Rax, MAP_GPA_RANGE)
+        .with(Field::Rbx, map::SCRATCH)
+        .with(Field::Rcx, pages)
+        .with(Field::Rdx, 0)
+        .with(Field::Cpl, 0)
 }
 
 /// Leave `count` MSRs from `base` to userspace, at most eight, and those that KVM does not know.

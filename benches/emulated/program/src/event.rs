@@ -9,7 +9,7 @@ use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::{Action, ErrorReason};
 use mailbox::map;
 use vmm::request::Request;
-use vmm::userspace::MAP_GPA_RANGE;
+use vmm::userspace::{map_gpa_range, MAP_GPA_RANGE};
 
 /// A port that userspace serves.
 const PORT: u16 = 0x500;
@@ -191,17 +191,6 @@ fn mmio(code: ExitCode, gpa: u64) -> (Request, Emulated) {
     (request, Emulated::new(operation, gpa, 4))
 }
 
-/// "This page is shared": of the address, the number of pages, and the attributes, which nobody looks at.
-fn hypercall() -> (Request, Emulated) {
-    let request = Request::new(ExitCode::VMMCALL, 0, 0)
-        .with(Field::Rax, MAP_GPA_RANGE)
-        .with(Field::Rbx, map::SCRATCH)
-        .with(Field::Rcx, 1)
-        .with(Field::Rdx, 0)
-        .with(Field::Cpl, 0);
-    (request, Emulated::new(9, MAP_GPA_RANGE, 0))
-}
-
 fn cpuid() -> Event {
     let request = Request::new(ExitCode::CPUID, 0, 0)
         .with(Field::Rax, 0)
@@ -226,7 +215,8 @@ pub fn all() -> Vec<Event> {
     add("msr_write", msr(1, MTRR_BASE));
     add("msr_read_user", msr(0, USER_MSR.into()));
     add("msr_write_user", msr(1, USER_MSR.into()));
-    add("hypercall_user", hypercall());
+    let emulated = Emulated::new(9, MAP_GPA_RANGE, 0);
+    add("hypercall_user", (map_gpa_range(1), emulated));
     add("ioio_out1_user", out(PORT, IoSize::Byte));
     add("ioio_out4_user", out(PORT, IoSize::Dword));
     add("ioio_in1_user", input(PORT, IoSize::Byte));

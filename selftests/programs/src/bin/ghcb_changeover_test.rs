@@ -17,7 +17,7 @@ use vmm::handler::{self, Handler};
 use vmm::ktap::{self, Options, Report};
 use vmm::request::Request;
 use vmm::steps::{Attempt, Outcome, StepVm};
-use vmm::userspace::{self, MAP_GPA_RANGE};
+use vmm::userspace;
 
 #[derive(Parser)]
 struct Arguments {
@@ -130,12 +130,7 @@ fn events() -> Vec<(String, Request, Received)> {
         .buffer(&[1, 2, 3, 4]);
     events.push(("MMIO write".to_owned(), request, Received::Nothing));
     events.extend(msr_accesses());
-    let request = Request::new(ExitCode::VMMCALL, 0, 0)
-        .with(Field::Rax, MAP_GPA_RANGE)
-        .with(Field::Rbx, map::SCRATCH)
-        .with(Field::Rcx, 2)
-        .with(Field::Rdx, 0)
-        .with(Field::Cpl, 0);
+    let request = userspace::map_gpa_range(2);
     let value = device::hypercall_value(2);
     events.push(("VMMCALL".to_owned(), request, Received::Rax(value)));
     events

@@ -69,7 +69,7 @@ fn main() -> Status {
                 .answered(&request, &outcome, handler, 0);
             Ok(check.done())
         });
-        let request = hypercall(1);
+        let request = userspace::map_gpa_range(1);
         report.test("a hypercall that is not left to userspace: no exit", || {
             // -KVM_ENOSYS
             let answer = 1000u64.wrapping_neg();
@@ -80,7 +80,7 @@ fn main() -> Status {
             let answer = device::hypercall_value(pages);
             let name = format!("VMMCALL: userspace returns {:#x}", answer as i64);
             report.test(&name, || {
-                let request = hypercall(pages);
+                let request = userspace::map_gpa_range(pages);
                 let exit = Exit::Hypercall {
                     nr: MAP_GPA_RANGE,
                     args: [map::SCRATCH, pages, 0, 0, 0, 0],
@@ -90,15 +90,6 @@ fn main() -> Status {
         }
         Ok(())
     })
-}
-
-fn hypercall(pages: u64) -> Request {
-    Request::new(ExitCode::VMMCALL, 0, 0)
-        .with(Field::Rax, MAP_GPA_RANGE)
-        .with(Field::Rbx, map::SCRATCH)
-        .with(Field::Rcx, pages)
-        .with(Field::Rdx, 0)
-        .with(Field::Cpl, 0)
 }
 
 /// The hypercall that brings `exits`, and returns `answer`.
