@@ -56,15 +56,13 @@ static hwaddr control(CPUX86State *env, size_t offset)
 #define CONTROL(env, field) control(env, offsetof(struct vmcb, control.field))
 
 /* Decode assists and nRIP of a guest whose registers the hypervisor may see */
-static void assist(CPUX86State *env, uint64_t code, uint64_t *info1,
-                   const SevInsn *in)
+static void assist(CPUX86State *env, uint64_t code, uint64_t *info1, const SevInsn *in)
 {
     CPUState *cs = env_cpu(env);
     uint8_t b[15];
     int n = 0;
 
-    x86_stq_phys(cs, control(env, VMCB_NEXT_RIP),
-                 in->len ? env->eip + in->len : 0);
+    x86_stq_phys(cs, control(env, VMCB_NEXT_RIP), in->len ? env->eip + in->len : 0);
     switch (code) {
     case SVM_EXIT_READ_CR0 ... SVM_EXIT_WRITE_CR0 + 15:
     case SVM_EXIT_CR0_SEL_WRITE:
@@ -92,8 +90,7 @@ static void assist(CPUX86State *env, uint64_t code, uint64_t *info1,
     cpu_physical_memory_write(control(env, VMCB_INSN_BYTES), b, n);
 }
 
-uintptr_t svm_tcg_intercept(CPUX86State *env, uint64_t code, uint64_t *info1,
-                            uintptr_t ra)
+uintptr_t svm_tcg_intercept(CPUX86State *env, uint64_t code, uint64_t *info1, uintptr_t ra)
 {
     CPUState *cs = env_cpu(env);
     SevInsn in = { .gpr = -1 };
@@ -103,8 +100,8 @@ uintptr_t svm_tcg_intercept(CPUX86State *env, uint64_t code, uint64_t *info1,
         return ra;
     }
     if (env->sev.vmsa && !svm_tcg_automatic_exit(code, *info1)) {
-        qemu_log_mask(CPU_LOG_INT, "SEV-ES: #VC(%#" PRIx64 ") at "
-                      TARGET_FMT_lx "\n", code, env->eip);
+        qemu_log_mask(CPU_LOG_INT, "SEV-ES: #VC(%#" PRIx64 ") at " TARGET_FMT_lx "\n", code,
+                      env->eip);
         /* NPF and IOIO have written it on their way here */
         x86_stq_phys(cs, CONTROL(env, exit_info_2), 0);
         raise_exception_err_ra(env, EXCP_VC, code, ra);
@@ -151,8 +148,7 @@ void svm_tcg_event_rip(CPUX86State *env, uint32_t event_inj)
 
     if ((env->features[FEAT_SVM] & CPUID_SVM_NRIPSAVE) &&
         (type == SVM_EVTINJ_TYPE_SOFT ||
-         (type == SVM_EVTINJ_TYPE_EXEPT &&
-          (vector == EXCP03_INT3 || vector == EXCP04_INTO)))) {
+         (type == SVM_EVTINJ_TYPE_EXEPT && (vector == EXCP03_INT3 || vector == EXCP04_INTO)))) {
         nrip = x86_ldq_phys(env_cpu(env), control(env, VMCB_NEXT_RIP));
         if (nrip) {
             env->eip = nrip;
@@ -161,8 +157,7 @@ void svm_tcg_event_rip(CPUX86State *env, uint32_t event_inj)
 }
 
 /* The instruction is done: leave after it */
-static G_NORETURN void exit_after_insn(CPUX86State *env, uint64_t code,
-                                       uint64_t info1, int len)
+static G_NORETURN void exit_after_insn(CPUX86State *env, uint64_t code, uint64_t info1, int len)
 {
     env->eip += len;
     env->hflags &= ~HF_INHIBIT_IRQ_MASK;

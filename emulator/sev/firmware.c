@@ -72,8 +72,7 @@ int sev_firmware_command(int cmd, uint8_t *b)
 
 bool sev_host_io(uint64_t addr, void *buf, uint64_t len, bool write)
 {
-    sev_tcg_flush_range(addr, len);
-    return address_space_rw(&address_space_memory, addr, MEMTXATTRS_UNSPECIFIED, buf, len,
+    return address_space_rw(&sev_tcg_host_view, addr, MEMTXATTRS_UNSPECIFIED, buf, len,
                             write) == MEMTX_OK;
 }
 

@@ -22,8 +22,7 @@ int sev_insn_peek(CPUX86State *env, uint8_t *buf, int max)
         void *host;
         target_ulong a = pc + i;
         int n = MIN(max - i, -(a | TARGET_PAGE_MASK));
-        int flags = probe_access_flags(env, a, 0, MMU_INST_FETCH, mmu_idx,
-                                       true, &host, 0);
+        int flags = probe_access_flags(env, a, 0, MMU_INST_FETCH, mmu_idx, true, &host, 0);
 
         if ((flags & TLB_INVALID_MASK) || !host) {
             break;
@@ -61,8 +60,7 @@ typedef struct Prefixes {
 } Prefixes;
 
 /* Length of the ModRM byte at @i and what follows; linear address to @ea */
-static int modrm(CPUX86State *env, int i, const Prefixes *p, int tail,
-                 uint64_t *ea)
+static int modrm(CPUX86State *env, int i, const Prefixes *p, int tail, uint64_t *ea)
 {
     uint8_t m = fetch(env, i);
     int mod = m >> 6, rm = m & 7, len = 1, seg = R_DS, disp = 0;
@@ -72,8 +70,7 @@ static int modrm(CPUX86State *env, int i, const Prefixes *p, int tail,
         return 1;
     }
     if (p->asize == 16) {
-        static const int8_t base[] = { R_EBX, R_EBX, R_EBP, R_EBP,
-                                       R_ESI, R_EDI, R_EBP, R_EBX };
+        static const int8_t base[] = { R_EBX, R_EBX, R_EBP, R_EBP, R_ESI, R_EDI, R_EBP, R_EBX };
         static const int8_t index[] = { R_ESI, R_EDI, R_ESI, R_EDI };
 
         disp = mod == 0 ? (rm == 6 ? 2 : 0) : mod;
@@ -211,8 +208,7 @@ void sev_insn_decode(CPUX86State *env, SevInsn *in)
         }
         break;
     case 0xcc: case 0xce: case 0xf1:
-        in->vector = op == 0xcc ? EXCP03_INT3 :
-                     op == 0xce ? EXCP04_INTO : EXCP01_DB;
+        in->vector = op == 0xcc ? EXCP03_INT3 : op == 0xce ? EXCP04_INTO : EXCP01_DB;
         /* fall through */
     case 0x6c ... 0x6f: case 0x90: case 0x9c: case 0x9d:
     case 0xec ... 0xef: case 0xf4:

@@ -8,9 +8,9 @@
  * CPU of the other side is about to enter it into its TLB, after every other
  * CPU's TLB has let go of it.  So private memory costs nothing while only its
  * guest uses it, and the host reads scrambled bytes and destroys what it
- * writes.  A device that the host lets read or write private memory sees
- * whichever form the page is in.  The cipher is a keyed, address-dependent XOR: it hides nothing from
- * an adversary, and everything from a mistake.
+ * writes.  So do its devices, but word by word: no page changes over for them.
+ * The cipher is a keyed, address-dependent XOR: it hides nothing from an
+ * adversary, and everything from a mistake.
  */
 #include "qemu/osdep.h"
 #include "qemu/units.h"
@@ -18,6 +18,8 @@
 #include "qemu/thread.h"
 #include "qemu/bswap.h"
 #include "hw/boards.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/pci/pci_device.h"
 #include "cpu.h"
 #include "compat.h"
 
@@ -46,7 +48,7 @@ void sev_tcg_crypt(uint64_t key, uint64_t paddr, uint8_t *buf, uint32_t len)
 {
     uint32_t i;
 
-    for (i = 0; i < len; i++) {
+    for (i = 0; key && i < len; i++) {
         uint64_t word = mix(key ^ mix((paddr + i) & ~7ull));
 
         if (!((paddr + i) & 7) && len - i >= 8) {
@@ -73,21 +75,17 @@ void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page)
     s->vmsa = vmsa;
     s->key = key;
     memcpy(s->page, page, PAGE);
-    qemu_mutex_lock(&lock);
+    QEMU_LOCK_GUARD(&lock);
     g_hash_table_replace(seals, &s->vmsa, s);
-    qemu_mutex_unlock(&lock);
 }
 
 bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page)
 {
     Seal *s;
-    bool ok;
 
-    qemu_mutex_lock(&lock);
+    QEMU_LOCK_GUARD(&lock);
     s = g_hash_table_lookup(seals, &vmsa);
-    ok = s && s->key == key && (!page || !memcmp(s->page, page, PAGE));
-    qemu_mutex_unlock(&lock);
-    return ok;
+    return s && s->key == key && (!page || !memcmp(s->page, page, PAGE));
 }
 
 static gboolean of_key(gpointer vmsa, gpointer s, gpointer key)
@@ -97,9 +95,8 @@ static gboolean of_key(gpointer vmsa, gpointer s, gpointer key)
 
 void sev_tcg_forget_vmsas(uint64_t key)
 {
-    qemu_mutex_lock(&lock);
+    QEMU_LOCK_GUARD(&lock);
     g_hash_table_foreach_remove(seals, of_key, &key);
-    qemu_mutex_unlock(&lock);
 }
 
 /* ---- pages that change over ---- */
@@ -133,12 +130,8 @@ static void change_over(uint64_t paddr, Page *p, uint64_t key)
         return;
     }
     host = (uint8_t *)memory_region_get_ram_ptr(mr) + xlat;
-    if (p->key) {
-        sev_tcg_crypt(p->key, paddr, host, PAGE);
-    }
-    if (key) {
-        sev_tcg_crypt(key, paddr, host, PAGE);
-    }
+    sev_tcg_crypt(p->key, paddr, host, PAGE);
+    sev_tcg_crypt(key, paddr, host, PAGE);
     p->key = key;
 }
 
@@ -208,9 +201,8 @@ static void want_host_form(uint64_t paddr)
     if (current_cpu) {
         want(current_cpu, paddr, 0);
     } else {
-        qemu_mutex_lock(&lock);
+        QEMU_LOCK_GUARD(&lock);
         change_over(paddr, page_of(paddr), 0);
-        qemu_mutex_unlock(&lock);
     }
 }
 
@@ -226,8 +218,7 @@ void sev_tcg_page(CPUX86State *env, int mmu_idx, uint64_t paddr)
 
     /* Entries of the nested index are never used to access what they map */
     if (pages && mmu_idx != MMU_NESTED_IDX) {
-        want(env_cpu(env), paddr,
-             s->cbit && s->private && mmu_idx != MMU_PHYS_IDX ? s->key : 0);
+        want(env_cpu(env), paddr, s->cbit && s->private && mmu_idx != MMU_PHYS_IDX ? s->key : 0);
     }
 }
 
@@ -235,17 +226,6 @@ void sev_tcg_walk(CPUX86State *env, int ptw_idx, uint64_t paddr)
 {
     if (pages && ptw_idx == MMU_NESTED_IDX) {
         want(env_cpu(env), paddr, env->sev.cbit ? env->sev.key : 0);
-    }
-}
-
-void sev_tcg_flush_range(uint64_t paddr, uint64_t len)
-{
-    uint64_t a = paddr & ~(PAGE - 1ull);
-
-    for (; pages && a < paddr + len; a += PAGE) {
-        if (page_of(a) && page_of(a)->key) {
-            want_host_form(a);
-        }
     }
 }
 
@@ -268,4 +248,58 @@ void sev_tcg_set_opaque(bool on)
         nr_pages = (4 * GiB + current_machine->ram_size) / PAGE;
         pages = g_new0(Page, nr_pages);
     }
+}
+
+/* ---- what the host's devices see ---- */
+
+AddressSpace sev_tcg_host_view;
+static MemoryRegion host_view;
+
+static uint64_t key_of(uint64_t paddr)
+{
+    return page_of(paddr) ? page_of(paddr)->key : 0;
+}
+
+static uint64_t device_reads(void *opaque, hwaddr paddr, unsigned size)
+{
+    uint64_t word = 0;
+
+    QEMU_LOCK_GUARD(&lock);
+    cpu_physical_memory_read(paddr, &word, size);
+    sev_tcg_crypt(key_of(paddr), paddr, (uint8_t *)&word, size);
+    return le64_to_cpu(word);
+}
+
+/* Not under the lock: translations of code are dropped, whose makers take it */
+static void device_writes(void *opaque, hwaddr paddr, uint64_t val, unsigned size)
+{
+    uint64_t word = cpu_to_le64(val);
+
+    sev_tcg_crypt(key_of(paddr), paddr, (uint8_t *)&word, size);
+    cpu_physical_memory_write(paddr, &word, size);
+}
+
+static const MemoryRegionOps host_view_ops = {
+    .read = device_reads,
+    .write = device_writes,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .max_access_size = 8, .unaligned = true },
+    .impl = { .max_access_size = 8, .unaligned = true },
+};
+
+static AddressSpace *view_of(PCIBus *bus, void *opaque, int devfn)
+{
+    if (bus->devices[devfn]) {
+        bus->devices[devfn]->bus_master_as.max_bounce_buffer_size = 64 * MiB;
+    }
+    return &sev_tcg_host_view;
+}
+
+void sev_tcg_show_devices(PCIBus *bus)
+{
+    static const PCIIOMMUOps ops = { .get_address_space = view_of };
+
+    memory_region_init_io(&host_view, NULL, &host_view_ops, NULL, "sev-tcg-host-view", UINT64_MAX);
+    address_space_init(&sev_tcg_host_view, &host_view, "sev-tcg-host-view");
+    pci_setup_iommu(bus, &ops, NULL);
 }

@@ -27,8 +27,7 @@
 #define CPUID_COHERENT          (1u << 10)
 #define CPUID_DEBUG_SWAP        (1u << 14)
 
-void sev_tcg_cpuid(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
-                   uint32_t *ecx, uint32_t *edx)
+void sev_tcg_cpuid(CPUX86State *env, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
 {
     if (!env_archcpu(env)->sev_tcg) {
         return;
@@ -82,8 +81,7 @@ bool sev_tcg_rdmsr(CPUX86State *env, uintptr_t ra)
 
 bool sev_tcg_wrmsr(CPUX86State *env, uintptr_t ra)
 {
-    uint64_t val = (uint32_t)env->regs[R_EAX] |
-                   (uint64_t)(uint32_t)env->regs[R_EDX] << 32;
+    uint64_t val = (uint32_t)env->regs[R_EAX] | (uint64_t)(uint32_t)env->regs[R_EDX] << 32;
     uint32_t msr = env->regs[R_ECX];
 
     if (msr == MSR_DEBUGCTL && (env->features[FEAT_SVM] & CPUID_SVM_LBRV)) {

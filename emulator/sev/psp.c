@@ -80,6 +80,7 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
         return;
     }
     sev_tcg_set_opaque(s->opaque);
+    sev_tcg_show_devices(pci_device_root_bus(pdev));
     sev_chip = s->chip;
     if (s->self_test) {
         exit(!sev_self_test());

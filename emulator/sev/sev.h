@@ -106,12 +106,14 @@ void sev_tcg_set_opaque(bool on);
 /* What the PSP has activated, by ASID: the guest's key, never 0 if active */
 extern uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
 
-/* Encrypt or decrypt (own inverse) the bytes at @paddr */
+/* Encrypt or decrypt (own inverse) the bytes at @paddr; key 0 does neither */
 void sev_tcg_crypt(uint64_t key, uint64_t paddr, uint8_t *buf, uint32_t len);
-/* Bring RAM of [paddr, paddr + len) into the form that the host sees */
-void sev_tcg_flush_range(uint64_t paddr, uint64_t len);
-/* The same for all RAM that holds plain text of @key */
+/* Bring all RAM that holds plain text of @key into the form that the host sees */
 void sev_tcg_flush_key(uint64_t key);
+
+/* Memory as the host sees it, whichever form a page is in; devices of @bus see that too */
+extern struct AddressSpace sev_tcg_host_view;
+void sev_tcg_show_devices(struct PCIBus *bus);
 
 /* The pages that are VMSAs of @key: remember as encrypted, check, forget */
 void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page);

@@ -25,20 +25,17 @@ QEMU_BUILD_BUG_ON(offsetof(struct vmcb, control.nested_cr3) != 0xb0);
 QEMU_BUILD_BUG_ON(offsetof(struct vmcb_save_area, cr2) != 0x240);
 QEMU_BUILD_BUG_ON(sizeof(struct vmcb_save_area) < SEV_SAVE_SIZE);
 
-static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
-                  uintptr_t ra)
+static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_t ra)
 {
     SevTcgState *s = &env->sev;
     bool es = nested_ctl & NESTED_CTL_SEV_ES;
     uint64_t vmsa;
 
-    if (!env_archcpu(env)->sev_tcg ||
-        !(nested_ctl & (NESTED_CTL_SEV | NESTED_CTL_SEV_ES))) {
+    if (!env_archcpu(env)->sev_tcg || !(nested_ctl & (NESTED_CTL_SEV | NESTED_CTL_SEV_ES))) {
         return;
     }
     if (!(nested_ctl & NESTED_CTL_SEV) || !(nested_ctl & SVM_NPT_ENABLED) ||
-        asid > SEV_ASIDS || es != (asid < SEV_MIN_SEV_ASID) ||
-        !sev_tcg_asid_key[asid]) {
+        asid > SEV_ASIDS || es != (asid < SEV_MIN_SEV_ASID) || !sev_tcg_asid_key[asid]) {
         cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
     }
     s->key = sev_tcg_asid_key[asid];
@@ -66,8 +63,7 @@ static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
     s->cbit = SEV_CBIT_MASK;
 }
 
-void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid,
-                   uintptr_t ra)
+void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_t ra)
 {
     vmrun(env, nested_ctl, asid, ra);
     sev_lbr_vmrun(env);
@@ -89,8 +85,7 @@ void sev_tcg_vmexit(CPUX86State *env)
     s->vmsa = 0;
 
     /* VMRUN that fails leaves the VMSA as it was */
-    if (x86_ldq_phys(cs, env->vm_vmcb + offsetof(struct vmcb,
-                                                 control.exit_code)) !=
+    if (x86_ldq_phys(cs, env->vm_vmcb + offsetof(struct vmcb, control.exit_code)) !=
         (uint64_t)SVM_EXIT_ERR) {
         cpu_physical_memory_read(env->vm_vmcb + VMCB_SAVE, s->page, SEV_SAVE_SIZE);
         stq_le_p(s->page + SA_G_PAT, env->pat);

@@ -3,11 +3,13 @@
  *
  * Private memory is the guest's alone.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "guest.h"
 #include "tests.h"
 
@@ -53,6 +55,62 @@ static bool host_writes(void)
     *host_word(vm, SECRET_PAGE) = 1;
     return vm_run(vm) == KVM_EXIT_HLT && vm_shared(vm)->value[0] != 1 &&
            vm_shared(vm)->value[0] != MAGIC;
+}
+
+/* Pages in the guest's form beside pages in the host's, in one transfer */
+#define TRANSFER 0x10000
+
+static int disk(void)
+{
+    static int fd = -1;
+
+    if (fd < 0) {
+        fd = open("/dev/vdb", O_RDWR | O_DIRECT);
+        if (fd < 0) {
+            perror("# /dev/vdb");
+        }
+    }
+    return fd;
+}
+
+static GUEST void g_private_pages(void)
+{
+    uint64_t i;
+
+    for (i = 0; i < TRANSFER; i += 0x2000) {
+        (&private_word)[i / 8] = MAGIC;
+    }
+    g_private();
+}
+
+static bool device_reads(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_private_pages);
+    uint64_t *copy = aligned_alloc(4096, TRANSFER);
+
+    return vm_run(vm) == KVM_EXIT_HLT &&
+           pwrite(disk(), host_word(vm, SECRET_PAGE), TRANSFER, 0) == TRANSFER &&
+           pread(disk(), copy, TRANSFER, 0) == TRANSFER &&
+           copy[0] != MAGIC && copy[0x2000 / 8] != MAGIC &&
+           !memcmp(copy, host_word(vm, SECRET_PAGE), TRANSFER) &&
+           vm_run(vm) == KVM_EXIT_HLT && vm_run(vm) == KVM_EXIT_HLT &&
+           guest_passed(vm_shared(vm));
+}
+
+static bool device_writes(void)
+{
+    struct vm *vm = vm_launch(SEV_ES, g_private_pages);
+    uint64_t *data = aligned_alloc(4096, TRANSFER);
+
+    for (int i = 0; i < TRANSFER / 8; i++) {
+        data[i] = i + 1;
+    }
+    return vm_run(vm) == KVM_EXIT_HLT && vm_run(vm) == KVM_EXIT_HLT &&
+           pwrite(disk(), data, TRANSFER, 0) == TRANSFER &&
+           pread(disk(), host_word(vm, SECRET_PAGE), TRANSFER, 0) == TRANSFER &&
+           vm_run(vm) == KVM_EXIT_HLT && vm_shared(vm)->value[0] != data[0] &&
+           vm_shared(vm)->value[0] != MAGIC &&
+           !memcmp(data, host_word(vm, SECRET_PAGE), TRANSFER);
 }
 
 #define ROUNDS 400000
@@ -161,6 +219,8 @@ const struct test memory_tests[] = {
     { "the host reads scrambled private memory", host_reads },
     { "the host reads private memory that the guest is at work in", contended },
     { "the host's write destroys private memory", host_writes },
+    { "a device reads scrambled private memory", device_reads },
+    { "a device's write destroys private memory", device_writes },
     { "DBG_DECRYPT and DBG_ENCRYPT see what the guest sees", debug_decrypt },
     { "an access without the C-bit sees what the host sees", alias },
     { NULL, NULL }
