@@ -286,6 +286,8 @@ static GUEST void g_write_traps(void)
     wrmsr(0xc0000080, efer | 1);
     asm volatile("mov %%cr0, %0" : "=r"(shared->value[0]));
     CHECK(shared->value[0] == (cr0 | 8));
+    asm volatile("clts; mov %%cr0, %0" : "=r"(shared->value[0]));
+    CHECK(shared->value[0] == cr0);
     asm volatile("mov %%cr4, %0" : "=r"(shared->value[0]));
     CHECK(shared->value[0] == (cr4 | 0x80));
     CHECK(rdmsr(0xc0000080) == (efer | 1));
@@ -294,8 +296,8 @@ static GUEST void g_write_traps(void)
 
 static bool write_traps(void)
 {
-    static const char *const reasons[] = {
-        "write_cr0_trap", "write_cr4_trap", "write_efer_trap",
+    static const struct { const char *reason; int exits; } trap[] = {
+        { "write_cr0_trap", 2 }, { "write_cr4_trap", 1 }, { "write_efer_trap", 1 },
     };
     bool ok;
     int i;
@@ -304,8 +306,8 @@ static bool write_traps(void)
     ok = in_guest(SEV_ES, g_write_traps);
     trace_exits(false);
     for (i = 0; i < 3; i++) {
-        if (traced_exits(reasons[i]) != 1) {
-            printf("# %d exits for %s\n", traced_exits(reasons[i]), reasons[i]);
+        if (traced_exits(trap[i].reason) != trap[i].exits) {
+            printf("# %d exits for %s\n", traced_exits(trap[i].reason), trap[i].reason);
             ok = false;
         }
     }
