@@ -9,8 +9,8 @@
 //! Between its exit and its reply, a vCPU holds the request in the VMCB's exit fields, the frame of the
 //! page in `ghcb_map.gfn`, the place of the data in `sw_scratch`, no page in `ghcb`, and `ghcb_sa_sync` set,
 //! which C never leaves without a page. The data are where KVM puts them, see [`Buffer::of`]; an MSR access
-//! that userspace refuses has [`REFUSED`] for their place. No pointer is
-//! among it: userspace may move the guest to the vCPU of another VM meanwhile.
+//! that userspace refuses has [`REFUSED`] for their place. No pointer is among it: userspace may move the
+//! guest to the vCPU of another VM meanwhile.
 
 use super::{
     bindings::{self, kvm, kvm_vcpu, vcpu_svm},
@@ -20,11 +20,7 @@ use super::{
     KvmVcpu, PAGE_SHIFT,
 };
 use crate::{
-    ghcb_abi::{
-        page::BufferRange,
-        reply::{EventInjection, Reply},
-        scratch::ScratchArea,
-    },
+    ghcb_abi::{page::BufferRange, scratch::ScratchArea},
     vmgexit::vcpu::{Deferred, Exit, Scratch},
 };
 use core::{
@@ -164,13 +160,7 @@ impl KvmVcpu {
     ///
     /// For the vCPU of a task that is not this one, and is not inside KVM_RUN.
     fn park_deferred(&mut self) -> Result {
-        let Some(Deferred {
-            gpa,
-            data,
-            is_refused,
-            ..
-        }) = self.unmark_deferred()
-        else {
+        let Some(deferred) = self.unmark_deferred() else {
             return Ok(());
         };
         // SAFETY: A VM holds a reference to its address space.
@@ -181,7 +171,7 @@ impl KvmVcpu {
         };
         // SAFETY: The lock is the VM's, and is released below.
         let index = unsafe { __srcu_read_lock(&raw mut (*self.kvm()).srcu) };
-        let gfn = gpa >> PAGE_SHIFT;
+        let gfn = deferred.gpa >> PAGE_SHIFT;
         // SAFETY: With `kvm->srcu` and the vCPU's mutex held, as this function's caller says.
         let page = unsafe {
             NonNull::new(imports::kvm_vcpu_gfn_to_memslot(self.vcpu(), gfn))
@@ -209,16 +199,12 @@ impl KvmVcpu {
             self.cancel_userspace_exit();
             return Err(EFAULT);
         }
-        let scratch = data.map(|(area, buffer)| Scratch {
+        let reply = deferred.bare_reply();
+        let scratch = deferred.data.map(|(area, buffer)| Scratch {
             area,
             buffer,
             write_back: true,
         });
-        let reply = if is_refused {
-            Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE)
-        } else {
-            Reply::no_action(0)
-        };
         // SAFETY: The page is pinned, and the fields are this task's alone while it holds the vCPU's mutex.
         unsafe {
             self.set_map(pinned, gfn);

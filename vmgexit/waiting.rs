@@ -37,14 +37,20 @@ pub struct Deferred<B> {
 }
 
 impl<B> Deferred<B> {
+    /// The reply before registers are returned with it.
+    pub fn bare_reply(&self) -> Reply {
+        if self.is_refused {
+            Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE)
+        } else {
+            Reply::no_action(0)
+        }
+    }
+
     /// The reply, if KVM's registers are those after the exit.
     fn reply(&self, after: &Registers) -> Reply {
-        if self.is_refused {
-            return Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE);
-        }
-        let mut reply = Reply::no_action(0);
-        if self.data.is_some() {
-            // All that is returned is there.
+        let mut reply = self.bare_reply();
+        if self.is_refused || self.data.is_some() {
+            // Nothing is returned, or all of it is there.
             return reply;
         }
         let returned = self.exit.code.returned(self.exit.info1);
