@@ -97,6 +97,34 @@ static bool int_n(void)
     return exits_as_told(g_int);
 }
 
+#define RDTSC           (1u << 14)      /* intercepts */
+#define RDTSCP          (1u << 7)
+
+static GUEST void g_tsc(void)
+{
+    WATCH("rdtsc", : : : "rax", "rdx", CLOBBERS);
+    CHECK(traps[VC] == (shared->value[0] == SVM_EXIT_RDTSC));
+    WATCH("rdtscp", : : : "rax", "rcx", "rdx", CLOBBERS);
+    CHECK(traps[VC] == 1 && trap_error == shared->value[0]);
+}
+
+/* Of an SEV-ES guest: each is #VC by its own intercept alone */
+static bool tsc(void)
+{
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        guest_new(SEV_ES, g_tsc);
+        guest_launch();
+        told->value[0] = i ? SVM_EXIT_RDTSCP : SVM_EXIT_RDTSC;
+        field32(vmcb, i ? INTERCEPT_4 : INTERCEPT_3) |= i ? RDTSCP : RDTSC;
+        if (!guest_ends()) {
+            return false;
+        }
+    }
+    return true;
+}
+
 #define GPR(n) ((n) | 1ull << 63)
 
 static GUEST void g_control(void)
@@ -135,6 +163,7 @@ static GUEST void g_next_rip(void)
     EXIT(code, 0, insn, : "+a"(a), "+d"(d) : "c"(0), "S"(here), "D"(here) : "rbx", CLOBBERS)
     PLAIN_EXIT(SVM_EXIT_CPUID, "cpuid");
     PLAIN_EXIT(SVM_EXIT_RDTSC, "rdtsc");
+    EXIT(SVM_EXIT_RDTSCP, 0, "rdtscp", : : : "rax", "rcx", "rdx", CLOBBERS);
     PLAIN_EXIT(SVM_EXIT_RDPMC, "rdpmc");
     PLAIN_EXIT(SVM_EXIT_INVD, "invd");
     PLAIN_EXIT(SVM_EXIT_WBINVD, "wbinvd");
@@ -212,6 +241,7 @@ static bool without_vc(void)
 const struct bare_test insn_tests[] = {
     { "INVLPG tells its address", invlpg },
     { "INTn tells its vector", int_n },
+    { "RDTSC and RDTSCP have an intercept each", tsc },
     { "MOV to and from CR and DR tells its register", control },
     { "nRIP of each instruction with an intercept", next_rip },
     { "port I/O tells its port and size", port_io },
