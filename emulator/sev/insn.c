@@ -207,11 +207,8 @@ void sev_insn_decode(CPUX86State *env, SevInsn *in)
             break;
         }
         break;
-    case 0xcc: case 0xce: case 0xf1:
-        in->vector = op == 0xcc ? EXCP03_INT3 : op == 0xce ? EXCP04_INTO : EXCP01_DB;
-        /* fall through */
     case 0x6c ... 0x6f: case 0x90: case 0x9c: case 0x9d:
-    case 0xec ... 0xef: case 0xf4:
+    case 0xcc: case 0xce: case 0xec ... 0xef: case 0xf1: case 0xf4:
         in->len = i;
         break;
     case 0x70 ... 0x7f: case 0xe0 ... 0xe3:

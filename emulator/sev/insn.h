@@ -10,7 +10,7 @@ typedef struct SevInsn {
     int len;                    /* 0: none that can be intercepted, no Jcc */
     bool rep;                   /* F2 or F3 prefix */
     int gpr;                    /* MOV to or from CR, DR: register, else -1 */
-    int vector;                 /* INTn and its kin, else -1 */
+    int vector;                 /* of INTn, else -1 */
     uint64_t ea;                /* linear address of a memory operand */
     bool branch;                /* but for INTn and its kin */
     bool conditional;           /* a branch that may not be taken */

@@ -90,6 +90,7 @@ static GUEST void g_int(void)
     EXIT(SVM_EXIT_SWINT, 0x80, "int $0x80", : : : CLOBBERS);
     EXIT(SVM_EXIT_SWINT, 0x0d, "int $0x0d", : : : CLOBBERS);
     EXIT(SVM_EXIT_SWINT, 0xff, ".byte 0x66, 0xcd, 0xff", : : : CLOBBERS);
+    EXIT(SVM_EXIT_SWINT, 3, ".byte 0xcd, 3", : : : CLOBBERS);
 }
 
 static bool int_n(void)
@@ -97,8 +98,98 @@ static bool int_n(void)
     return exits_as_told(g_int);
 }
 
-#define RDTSC           (1u << 14)      /* intercepts */
+#define BP              3
+#define OF              4
+#define INTN            (1u << 21)      /* intercepts */
+#define RDTSC           (1u << 14)
 #define RDTSCP          (1u << 7)
+#define RFLAGS_OF       (1u << 11)
+#define SA_CS           0x010
+#define SA_RFLAGS       0x170
+
+static GUEST void count_only(struct frame *f)
+{
+}
+
+/* The watched instruction leaves the guest, which goes on behind it */
+static bool leaves(uint64_t code)
+{
+    bool ok = EXPECT("exit code", guest_run(), code) &&
+              EXPECT("EXITINFO1", field64(vmcb, EXIT_INFO_1), code == SVM_EXIT_SWINT ? BP : 0) &&
+              EXPECT("RIP", field64(vmcb, SAVE + SA_RIP), of_guest(watch_rip)) &&
+              EXPECT("nRIP", field64(vmcb, NEXT_RIP), of_guest(watch_next));
+
+    field64(vmcb, SAVE + SA_RIP) = of_guest(watch_next);
+    return ok;
+}
+
+static GUEST void g_int3(void)
+{
+    uint64_t i;
+
+    trap_handler = count_only;
+    for (i = 0; i < 2; i++) {
+        pause_guest();
+        WATCH("int3", : : : CLOBBERS);
+        CHECK(traps[BP] == 2 * i);
+        WATCH(".byte 0xcd, 3", : : : CLOBBERS);
+        CHECK(traps[BP] == 1 + i);
+    }
+}
+
+/* The intercept of #BP is for INT3 alone, that of INTn for CD 03 alone */
+static bool int3(void)
+{
+    static const uint64_t codes[] = { SVM_EXIT_EXCP_BASE + BP, SVM_EXIT_SWINT };
+    int i;
+
+    guest_new(PLAIN, g_int3);
+    for (i = 0; i < 2; i++) {
+        if (!EXPECT("exit code", guest_run(), SVM_EXIT_HLT)) {
+            return false;
+        }
+        field32(vmcb, INTERCEPT_EXCP) = i ? 0 : 1u << BP;
+        field32(vmcb, INTERCEPT_3) = FIRST_3 | (i ? INTN : 0);
+        if (!leaves(codes[i])) {
+            return false;
+        }
+    }
+    return guest_ends();
+}
+
+static GUEST void g_into(void)
+{
+    trap_handler = count_only;
+    WATCH("hlt; .byte 0xce; hlt", : : : CLOBBERS);
+    CHECK(traps[OF] == 1);
+}
+
+/* INTO is there in 32-bit code only, and traps with OF only; #OF's handler returns to 64-bit code */
+static bool into(void)
+{
+    uint64_t rip;
+    int i;
+
+    guest_new(PLAIN, g_into);
+    for (i = 0; i < 2; i++) {
+        if (!EXPECT("exit code", guest_run(), SVM_EXIT_HLT)) {
+            return false;
+        }
+        rip = of_guest(watch_rip) + 1;
+        field64(vmcb, SAVE + SA_RIP) = rip;
+        field32(vmcb, SAVE + SA_CS) = 8 | 0xc9bu << 16;
+        field32(vmcb, INTERCEPT_EXCP) = 1u << OF;
+        field32(vmcb, INTERCEPT_3) = FIRST_3 | INTN;
+    }
+    field64(vmcb, SAVE + SA_RFLAGS) |= RFLAGS_OF;
+    if (!EXPECT("exit code", guest_run(), SVM_EXIT_EXCP_BASE + OF) ||
+        !EXPECT("RIP", field64(vmcb, SAVE + SA_RIP), rip) ||
+        !EXPECT("nRIP", field64(vmcb, NEXT_RIP), rip + 1)) {
+        return false;
+    }
+    field32(vmcb, INTERCEPT_EXCP) = 0;
+    return guest_ends();
+}
 
 static GUEST void g_tsc(void)
 {
@@ -241,6 +332,8 @@ static bool without_vc(void)
 const struct bare_test insn_tests[] = {
     { "INVLPG tells its address", invlpg },
     { "INTn tells its vector", int_n },
+    { "INT3 is #BP, and CD 03 is INTn", int3 },
+    { "INTO is #OF", into },
     { "RDTSC and RDTSCP have an intercept each", tsc },
     { "MOV to and from CR and DR tells its register", control },
     { "nRIP of each instruction with an intercept", next_rip },
