@@ -190,6 +190,8 @@ static GUEST void g_virtual(void)
     pause_guest();
     asm volatile("mov %0, %%cr8; sti; nop; nop; nop; cli" : : "r"(10ull) : "memory");
     CHECK(!traps[0x51]);
+    asm volatile("mov %0, %%cr8; sti; nop; nop; nop; cli" : : "r"(9ull) : "memory");
+    CHECK(!traps[0x51]);
     asm volatile("mov %0, %%cr8; sti; nop; nop; nop; cli" : : "r"(8ull) : "memory");
     CHECK(traps[0x51] == 1);
     asm volatile("sti; nop; nop; nop; cli" : : : "memory");
