@@ -117,6 +117,10 @@ static void *stop_the_world(void *arg)
     on_cpu(1);
     while (!stop) {
         asm volatile("lock incq (%0)" : : "r"(area + 61) : "memory");
+        /* Let them run again before the next */
+        for (int i = 0; i < 20000; i++) {
+            asm volatile("");
+        }
     }
     return NULL;
 }
