@@ -284,7 +284,7 @@ static const MemoryRegionOps host_view_ops = {
     .write = device_writes,
     .endianness = DEVICE_LITTLE_ENDIAN,
     .valid = { .max_access_size = 8, .unaligned = true },
-    .impl = { .max_access_size = 8, .unaligned = true },
+    .impl = { .max_access_size = 8 },
 };
 
 static AddressSpace *view_of(PCIBus *bus, void *opaque, int devfn)
