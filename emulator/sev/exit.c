@@ -140,20 +140,18 @@ void svm_tcg_exit_int_info(CPUX86State *env)
     }
 }
 
-void svm_tcg_event_rip(CPUX86State *env, uint32_t event_inj)
+uint64_t svm_tcg_event_rip(CPUX86State *env, uint32_t event_inj)
 {
     uint32_t type = event_inj & SVM_EVTINJ_TYPE_MASK;
     uint32_t vector = event_inj & SVM_EVTINJ_VEC_MASK;
-    uint64_t nrip;
+    uint64_t nrip = 0;
 
-    if ((env->features[FEAT_SVM] & CPUID_SVM_NRIPSAVE) &&
-        (type == SVM_EVTINJ_TYPE_SOFT ||
-         (type == SVM_EVTINJ_TYPE_EXEPT && (vector == EXCP03_INT3 || vector == EXCP04_INTO)))) {
+    env->exception_is_int = type == SVM_EVTINJ_TYPE_SOFT ||
+                            vector == EXCP03_INT3 || vector == EXCP04_INTO;
+    if (env->features[FEAT_SVM] & CPUID_SVM_NRIPSAVE) {
         nrip = x86_ldq_phys(env_cpu(env), control(env, VMCB_NEXT_RIP));
-        if (nrip) {
-            env->eip = nrip;
-        }
     }
+    return nrip ?: env->eip;
 }
 
 /* The instruction is done: leave after it */

@@ -62,8 +62,8 @@ uintptr_t svm_tcg_intercept(struct CPUArchState *env, uint64_t exit_code,
                             uint64_t *exit_info_1, uintptr_t ra);
 /* EXITINTINFO holds nothing when it is not valid */
 void svm_tcg_exit_int_info(struct CPUArchState *env);
-/* Injected software events return to the nRIP that the hypervisor gave */
-void svm_tcg_event_rip(struct CPUArchState *env, uint32_t event_inj);
+/* Injected software events return to the nRIP that the hypervisor gave; RIP stays till then */
+uint64_t svm_tcg_event_rip(struct CPUArchState *env, uint32_t event_inj);
 /* CR and EFER write traps */
 void sev_tcg_trap(struct CPUArchState *env, uint32_t exit_code, uint64_t val,
                   uintptr_t ra);

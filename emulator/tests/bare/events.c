@@ -174,6 +174,47 @@ static bool interrupted(enum type type)
            EXPECT("EXITINTINFO", field64(vmcb, EXIT_INT_INFO), 0);
 }
 
+static GUEST void g_interrupted_software(void)
+{
+    trap_handler = count_only;
+    asm volatile("mov %%rsp, %%r10; mov %0, %%rsp; hlt; mov %%r10, %%rsp"
+                 : : "r"(STACK + 0x1000) : "r10", "memory");
+    CHECK(traps[shared->value[0]] == 1 && trap_rip == shared->value[1]);
+}
+
+/* RIP goes on to nRIP when the event is delivered, not before */
+static bool interrupted_event(uint32_t event)
+{
+    uint64_t *page = &nested_pages[(STACK - SECRET_PAGE) >> 12], entry, rip;
+
+    prepare(PLAIN, g_interrupted_software);
+    entry = *page;
+    *page = 0;
+    if (!EXPECT("exit code", guest_run(), SVM_EXIT_HLT)) {
+        return false;
+    }
+    rip = field64(vmcb, SAVE + SA_RIP);
+    told->value[0] = event & 0xff;
+    told->value[1] = rip;
+    field64(vmcb, NEXT_RIP) = rip;
+    field64(vmcb, SAVE + SA_RIP) = rip - 1;
+    inject(event, 0);
+    if (!EXPECT("exit code", guest_run(), SVM_EXIT_NPF) ||
+        !EXPECT("EXITINTINFO", field64(vmcb, EXIT_INT_INFO), event | VALID) ||
+        !EXPECT("RIP", field64(vmcb, SAVE + SA_RIP), rip - 1)) {
+        return false;
+    }
+    *page = entry;
+    field64(vmcb, NEXT_RIP) = rip;
+    inject(event, 0);
+    return guest_ends();
+}
+
+static bool interrupted_software(void)
+{
+    return interrupted_event(SOFTWARE | 0x80) && interrupted_event(EXCEPTION | 3);
+}
+
 static bool interrupted_plain(void)
 {
     return interrupted(PLAIN);
@@ -216,6 +257,7 @@ const struct bare_test event_tests[] = {
     { "VMRUN refuses events that do not exist", refused_events },
     { "an exit in mid-injection tells the event", interrupted_plain },
     { "the same of an SEV-ES guest in mid-injection", interrupted_es },
+    { "an exit in mid-injection leaves RIP where it was", interrupted_software },
     { "a virtual interrupt waits for CR8", virtual },
     { NULL, NULL }
 };
