@@ -267,6 +267,10 @@ impl SharedPage for UserPage {
 
     #[inline(always)]
     fn store_reply(&self, values: [u64; REPLY.len()]) {
+        if !self.intact() {
+            // The page may be back; what was to come before this is not in it.
+            return;
+        }
         self.store_four::<
             { REPLY[0].offset() },
             { REPLY[1].offset() },
