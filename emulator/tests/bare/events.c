@@ -141,11 +141,16 @@ static bool refused_events(void)
 
 #define STACK (SECRET_PAGE + 0x8000)
 
+static GUEST void pause_on_stack(void)
+{
+    asm volatile("mov %%rsp, %%r10; mov %0, %%rsp; hlt; mov %%r10, %%rsp"
+                 : : "r"(STACK + 0x1000) : "r10", "memory");
+}
+
 static GUEST void g_interrupted(void)
 {
     trap_handler = count_only;
-    asm volatile("mov %%rsp, %%r10; mov %0, %%rsp; hlt; mov %%r10, %%rsp"
-                 : : "r"(STACK + 0x1000) : "r10", "memory");
+    pause_on_stack();
     CHECK(traps[14] == 1 && trap_error == 0x15);
 }
 
@@ -177,8 +182,7 @@ static bool interrupted(enum type type)
 static GUEST void g_interrupted_software(void)
 {
     trap_handler = count_only;
-    asm volatile("mov %%rsp, %%r10; mov %0, %%rsp; hlt; mov %%r10, %%rsp"
-                 : : "r"(STACK + 0x1000) : "r10", "memory");
+    pause_on_stack();
     CHECK(traps[shared->value[0]] == 1 && trap_rip == shared->value[1]);
 }
 
