@@ -161,6 +161,7 @@ impl Tests<'_> {
         }
     }
 
+    /// `change`, as often as is asked for.
     fn test(&mut self, name: &str, memory: fn() -> Result<Memory>, harm: Harm, change: Change) {
         self.repeat(self.count, name, memory, harm, change);
     }
