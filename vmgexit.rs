@@ -106,44 +106,32 @@ impl<B> Flow<B> {
 
 /// Handles a VMGEXIT. C: `sev_handle_vmgexit()`.
 ///
-/// The parts are there for a caller that treats them differently.
+/// `begin` counts a call in flight; dropping what it returns ends that call. All that may sleep is done
+/// in between. An untraced request for SEV information is not counted: its answer takes a few moves.
 #[inline(always)]
-pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
-    match asks(vcpu) {
-        Asks::ByPage => handle_page(vcpu),
-        Asks::ForSevInfo => msr_protocol::answer_sev_info(vcpu),
-        Asks::ForCpuid => msr_protocol::answer_cpuid(vcpu),
-        Asks::ByMsr => msr_protocol::handle(vcpu),
-    }
-}
-
-/// How a guest asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asks {
-    /// By the page at the address that is in the GHCB MSR.
-    ByPage,
-    /// By the MSR for SEV information, and nobody listens.
-    ForSevInfo,
-    /// By the MSR for a register of CPUID, and nobody listens.
-    ForCpuid,
-    /// By the MSR, for anything.
-    ByMsr,
-}
-
-/// Says how the guest asks.
-#[inline(always)]
-pub fn asks<V: Vcpu>(vcpu: &V) -> Asks {
+pub fn handle<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
     match vcpu.ghcb_msr().info() {
-        MsrInfo::GHCB_GPA => Asks::ByPage,
-        MsrInfo::SEV_INFO_REQUEST if !vcpu.traces_msr() => Asks::ForSevInfo,
-        MsrInfo::CPUID_REQUEST if !vcpu.traces_msr() => Asks::ForCpuid,
-        _ => Asks::ByMsr,
+        MsrInfo::GHCB_GPA => handle_page(vcpu, begin),
+        MsrInfo::SEV_INFO_REQUEST if !vcpu.traces_msr() => msr_protocol::answer_sev_info(vcpu),
+        MsrInfo::CPUID_REQUEST if !vcpu.traces_msr() => {
+            let _call = begin();
+            msr_protocol::answer_cpuid(vcpu)
+        }
+        _ => handle_msr(vcpu, begin),
     }
 }
 
-/// Handles a request in the page.
-#[inline(always)]
-pub fn handle_page<V: Vcpu>(vcpu: &mut V) -> Outcome {
+/// Handles any request in the MSR: in a function of its own, for the registers that it saves.
+#[inline(never)]
+fn handle_msr<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
+    let _call = begin();
+    msr_protocol::handle(vcpu)
+}
+
+/// Handles a request in the page: in a function of its own, for the registers that it saves.
+#[inline(never)]
+fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
+    let _call = begin();
     let gpa = vcpu.ghcb_msr().0;
     // A page that is not there can carry no reply: the guest runs on, as with KVM's C handler.
     let page = if gpa != 0 { vcpu.open(gpa) } else { None };

@@ -9,7 +9,7 @@ use crate::{
         deferral, imports, KvmVcpu,
     },
     observe::{self, Counters},
-    vmgexit::{self, kind::Kind, msr_protocol, vcpu::Waiting, waiting, Asks},
+    vmgexit::{self, kind::Kind, vcpu::Waiting, waiting},
 };
 use core::{
     ptr::NonNull,
@@ -94,9 +94,6 @@ impl Drop for Call {
 
 /// Replaces `sev_handle_vmgexit()`.
 ///
-/// An answer to a request for SEV information is not counted among the calls in flight: it takes a few
-/// moves, and nobody sleeps in it.
-///
 /// # Safety
 ///
 /// As for the original: called by KVM for the vCPU of an SEV-ES guest that executed VMGEXIT.
@@ -106,33 +103,7 @@ pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int
     if vcpu.is_snp() {
         return pass_on(vcpu, Kind::SnpGuest);
     }
-    match vmgexit::asks(&vcpu) {
-        Asks::ByPage => handle_page(vcpu),
-        Asks::ForSevInfo => msr_protocol::answer_sev_info(&mut vcpu).to_kvm(),
-        Asks::ForCpuid => answer_cpuid(vcpu),
-        Asks::ByMsr => handle_msr(vcpu),
-    }
-}
-
-/// Answers a request by the MSR for a register of CPUID.
-#[inline(always)]
-fn answer_cpuid(mut vcpu: KvmVcpu) -> c_int {
-    let _call = Call::begin();
-    msr_protocol::answer_cpuid(&mut vcpu).to_kvm()
-}
-
-/// Handles a request in the page: in a function of its own, for the registers that it saves.
-#[inline(never)]
-fn handle_page(mut vcpu: KvmVcpu) -> c_int {
-    let _call = Call::begin();
-    vmgexit::handle_page(&mut vcpu).to_kvm()
-}
-
-/// Handles any request in the MSR.
-#[inline(never)]
-fn handle_msr(mut vcpu: KvmVcpu) -> c_int {
-    let _call = Call::begin();
-    msr_protocol::handle(&mut vcpu).to_kvm()
+    vmgexit::handle(&mut vcpu, Call::begin).to_kvm()
 }
 
 /// Stands in for `sev_handle_vmgexit()` and lets C handle all exits.

@@ -16,6 +16,7 @@ use super::{Call, Host};
 
 impl Emulator for Host {
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment {
+        self.may_sleep();
         self.log.push(Call::Emulate(*emulation));
         self.registers = match self.answer {
             Fulfilment::Done => self.after,

@@ -2,7 +2,7 @@
 
 //! A scripted vCPU and the host around it: does what the test says KVM does, and logs what it was asked.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use ghcb_rs::{
     ghcb_abi::{
@@ -85,6 +85,15 @@ pub enum Call {
     Complain(String),
 }
 
+/// A call in flight, until this is dropped.
+struct InFlight(Rc<Cell<u32>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// The host.
 #[derive(Debug)]
 pub struct Host {
@@ -115,6 +124,8 @@ pub struct Host {
     pub traced: bool,
     pub registers: Registers,
     pub sev_es: SevEs,
+    /// Calls that have begun and are not over.
+    pub in_flight: Rc<Cell<u32>>,
     pub log: Vec<Call>,
     pub counts: Vec<(Kind, Action)>,
 }
@@ -141,6 +152,7 @@ impl Host {
             traced: true,
             registers: registers(0x61),
             sev_es: SevEs::default(),
+            in_flight: Rc::default(),
             log: Vec::new(),
             counts: Vec::new(),
         }
@@ -178,12 +190,35 @@ impl Host {
 
     /// The guest executes VMGEXIT.
     pub fn vmgexit(&mut self) -> Outcome {
-        vmgexit::handle(self)
+        let begin = self.begin_call();
+        let outcome = vmgexit::handle(self, begin);
+        assert_eq!(self.in_flight.get(), 0, "a call never ends");
+        outcome
+    }
+
+    /// What begins a call in flight.
+    fn begin_call(&self) -> impl FnOnce() -> InFlight {
+        let count = self.in_flight.clone();
+        move || {
+            count.set(count.get() + 1);
+            InFlight(count)
+        }
+    }
+
+    /// The host does something that may sleep: the module must not go meanwhile.
+    pub(super) fn may_sleep(&self) {
+        assert_eq!(
+            self.in_flight.get(),
+            1,
+            "asleep in a call that nobody counts"
+        );
     }
 
     /// Userspace lets the vCPU run again.
     pub fn complete(&mut self) {
+        let call = self.begin_call()();
         waiting::deliver(self);
+        drop(call);
         waiting::complete(self);
     }
 

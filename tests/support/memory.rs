@@ -15,6 +15,7 @@ impl Memory for Host {
 
     fn open(&mut self, gpa: u64) -> Option<View> {
         assert!(gpa % 0x1000 == 0);
+        self.may_sleep();
         self.log.push(Call::Open(gpa));
         if gpa != GPA {
             return None;

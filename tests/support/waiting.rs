@@ -41,6 +41,7 @@ pub struct SevEs {
 
 impl Waiting for Host {
     fn hold(&mut self, hold: HoldType) -> Outcome {
+        self.may_sleep();
         self.log.push(Call::Hold(hold));
         self.sev_es.hold = Some(hold);
         self.held
