@@ -41,14 +41,14 @@ use crate::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
     msr::MsrInfo,
-    reply::{ErrorReason, Reply},
+    reply::{Action, ErrorReason, Reply},
     snapshot::{Header, Snapshot},
     version::Usage,
 };
 use kind::Kind;
 use port_io::Direction;
 use request::Request;
-use vcpu::{Complaint, Exit, Fulfilment, GuestPage, Scratch, Vcpu};
+use vcpu::{Complaint, Exit, Failure, Fault, Fulfilment, Scratch, Vcpu};
 
 /// What becomes of KVM_RUN after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +134,22 @@ fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Out
     let _call = begin();
     let gpa = vcpu.ghcb_msr().0;
     // A page that is not there can carry no reply: the guest runs on, as with KVM's C handler.
-    let page = if gpa != 0 { vcpu.open(gpa) } else { None };
-    let Some(page) = page else {
-        return unreachable_page(vcpu);
-    };
-    let header = Header::read(&page);
+    let page = if gpa != 0 { vcpu.open(gpa) } else { Err(Fault) };
+    let outcome = page.and_then(|page| {
+        let outcome = answer(vcpu, &page, gpa);
+        vcpu.close(page);
+        outcome
+    });
+    outcome.unwrap_or_else(|Fault| {
+        unreachable_page(vcpu);
+        Outcome::Resume
+    })
+}
+
+/// Answers the request that is in the page.
+#[inline(always)]
+fn answer<V: Vcpu>(vcpu: &mut V, page: &V::Page, gpa: u64) -> Result<Outcome, Fault> {
+    let header = Header::read(page)?;
     match header.exit_code() {
         ExitCode::CPUID => answer_one::<V, { ExitCode::CPUID.0 }>(vcpu, page, gpa, header),
         ExitCode::MSR => answer_one::<V, { ExitCode::MSR.0 }>(vcpu, page, gpa, header),
@@ -156,27 +167,34 @@ fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Out
 #[inline(always)]
 fn answer_one<V: Vcpu, const EXIT_CODE: u64>(
     vcpu: &mut V,
-    page: V::Page,
+    page: &V::Page,
     gpa: u64,
     header: Header,
-) -> Outcome {
-    answer(vcpu, page, gpa, header.about(ExitCode(EXIT_CODE)))
+) -> Result<Outcome, Fault> {
+    answer_any(vcpu, page, gpa, header.about(ExitCode(EXIT_CODE)))
 }
 
 /// Answers an infrequent event.
 #[inline(never)]
-fn answer_others<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Outcome {
-    answer(vcpu, page, gpa, header)
+fn answer_others<V: Vcpu>(
+    vcpu: &mut V,
+    page: &V::Page,
+    gpa: u64,
+    header: Header,
+) -> Result<Outcome, Fault> {
+    answer_any(vcpu, page, gpa, header)
 }
 
 /// Reads what the event needs, proves it, has it carried out, and replies.
 #[inline(always)]
-fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Outcome {
+fn answer_any<V: Vcpu>(
+    vcpu: &mut V,
+    page: &V::Page,
+    gpa: u64,
+    header: Header,
+) -> Result<Outcome, Fault> {
     let operands = header.exit_code().operands(header.info1());
-    let snapshot = Snapshot::read(header, &page, operands);
-    if !page.intact() {
-        return unreachable_page(vcpu);
-    }
+    let snapshot = Snapshot::read(header, page, operands)?;
     let exit = Exit::of(&snapshot);
     vcpu.trace_enter(exit);
     let request = match prove(vcpu, gpa, &snapshot) {
@@ -194,26 +212,30 @@ fn answer<V: Vcpu>(vcpu: &mut V, page: V::Page, gpa: u64, header: Header) -> Out
                 let reply = request.reply(&vcpu.registers());
                 return write(vcpu, page, exit.code, kind, reply);
             }
-            Fulfilment::Userspace => Flow::Defer(None),
-            fulfilment => Flow::Failed(fulfilment),
+            Fulfilment::Userspace => Ok(Flow::Defer(None)),
+            fulfilment => Ok(Flow::Failed(fulfilment)),
         },
         Request::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
             (Fulfilment::Done, _) => {
                 let reply = access.reply(&vcpu.registers());
                 return write(vcpu, page, exit.code, kind, reply);
             }
-            (Fulfilment::Userspace, Direction::Out) => Flow::Answered,
-            (Fulfilment::Userspace, Direction::In) => Flow::Defer(None),
-            (fulfilment, _) => Flow::Failed(fulfilment),
+            (Fulfilment::Userspace, Direction::Out) => Ok(Flow::Answered),
+            (Fulfilment::Userspace, Direction::In) => Ok(Flow::Defer(None)),
+            (fulfilment, _) => Ok(Flow::Failed(fulfilment)),
         },
-        Request::StringIo(transfer) => transfer.carry_out(vcpu, &page),
-        Request::Mmio(access) => access.carry_out(vcpu, &page),
-        Request::TimeStamp(read) => read.carry_out(vcpu),
-        Request::Ap(event) => event.carry_out(vcpu),
-        Request::System(event) => event.carry_out(vcpu),
-        Request::Nothing(_) => Flow::Reply(Reply::no_action(0)),
+        Request::StringIo(transfer) => transfer.carry_out(vcpu, page),
+        Request::Mmio(access) => access.carry_out(vcpu, page),
+        Request::TimeStamp(read) => Ok(read.carry_out(vcpu)),
+        Request::Ap(event) => Ok(event.carry_out(vcpu)),
+        Request::System(event) => Ok(event.carry_out(vcpu)),
+        Request::Nothing(_) => Ok(Flow::Reply(Reply::no_action(0))),
     };
-    conclude(vcpu, page, exit, kind, flow)
+    match flow {
+        Ok(flow) => conclude(vcpu, page, exit, kind, flow),
+        Err(Failure::Refused(reason)) => write(vcpu, page, exit.code, kind, Reply::error(reason)),
+        Err(Failure::Fault) => Err(Fault),
+    }
 }
 
 /// Decides whether this is a request at all, in the order of KVM's C handler, and decodes it.
@@ -237,12 +259,12 @@ fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, Er
 #[inline(never)]
 fn refuse<V: Vcpu>(
     vcpu: &mut V,
-    page: V::Page,
+    page: &V::Page,
     exit: Exit,
     valid: ValidBitmap,
     scratch: u64,
     reason: ErrorReason,
-) -> Outcome {
+) -> Result<Outcome, Fault> {
     vcpu.complain(Complaint::Refused {
         exit,
         valid,
@@ -257,40 +279,37 @@ fn refuse<V: Vcpu>(
 #[inline(always)]
 fn conclude<V: Vcpu>(
     vcpu: &mut V,
-    page: V::Page,
+    page: &V::Page,
     exit: Exit,
     kind: Kind,
     flow: Flow<V::Buffer>,
-) -> Outcome {
+) -> Result<Outcome, Fault> {
     match flow {
         Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
         Flow::Failed(fulfilment) => fail(vcpu, page, exit.code, kind, fulfilment),
         Flow::Answered => {
             // A page that is lost meanwhile does not keep the data from the device.
-            let reply = Reply::no_action(0);
-            write(vcpu, page, exit.code, kind, reply);
-            Outcome::Userspace
-        }
-        Flow::Defer(scratch) => {
-            vcpu.count(kind, Reply::no_action(0).action());
-            if vcpu.defer(&page, exit, scratch.as_ref()) {
-                Outcome::Userspace
-            } else {
-                park(vcpu, page, exit, scratch)
+            if write(vcpu, page, exit.code, kind, Reply::no_action(0)).is_err() {
+                unreachable_page(vcpu);
             }
+            Ok(Outcome::Userspace)
         }
-        Flow::Park(scratch) => {
-            vcpu.count(kind, Reply::no_action(0).action());
-            park(vcpu, page, exit, scratch)
-        }
+        Flow::Defer(scratch) => match vcpu.defer(page, exit, scratch) {
+            Ok(()) => {
+                vcpu.count(kind, Action::NO_ACTION);
+                Ok(Outcome::Userspace)
+            }
+            Err(scratch) => park(vcpu, page, exit, kind, scratch),
+        },
+        Flow::Park(scratch) => park(vcpu, page, exit, kind, scratch),
         Flow::Hold => {
-            vcpu.count(kind, Reply::no_action(0).action());
-            ap::hold_by_page(vcpu, page, exit)
+            let outcome = ap::hold_by_page(vcpu, page, exit)?;
+            vcpu.count(kind, Action::NO_ACTION);
+            Ok(outcome)
         }
         Flow::Leave(outcome) => {
-            vcpu.count(kind, Reply::no_action(0).action());
-            vcpu.close(page);
-            outcome
+            vcpu.count(kind, Action::NO_ACTION);
+            Ok(outcome)
         }
     }
 }
@@ -299,15 +318,14 @@ fn conclude<V: Vcpu>(
 #[inline(never)]
 fn park<V: Vcpu>(
     vcpu: &mut V,
-    page: V::Page,
+    page: &V::Page,
     exit: Exit,
+    kind: Kind,
     scratch: Option<Scratch<V::Buffer>>,
-) -> Outcome {
-    if vcpu.park(page, exit, scratch) {
-        Outcome::Userspace
-    } else {
-        unreachable_page(vcpu)
-    }
+) -> Result<Outcome, Fault> {
+    vcpu.park(page, exit, scratch)?;
+    vcpu.count(kind, Action::NO_ACTION);
+    Ok(Outcome::Userspace)
 }
 
 /// Tells the guest that KVM did not do what was asked.
@@ -315,11 +333,11 @@ fn park<V: Vcpu>(
 #[inline(never)]
 fn fail<V: Vcpu>(
     vcpu: &mut V,
-    page: V::Page,
+    page: &V::Page,
     exit_code: ExitCode,
     kind: Kind,
     fulfilment: Fulfilment,
-) -> Outcome {
+) -> Result<Outcome, Fault> {
     let reply = match fulfilment {
         Fulfilment::Exception(event) => Reply::exception(event),
         _ => Reply::error(ErrorReason::INVALID_INPUT),
@@ -327,33 +345,25 @@ fn fail<V: Vcpu>(
     write(vcpu, page, exit_code, kind, reply)
 }
 
-/// Writes a reply, and resumes the guest.
+/// Writes a reply. The guest runs on.
 #[inline(always)]
 fn write<V: Vcpu>(
     vcpu: &mut V,
-    page: V::Page,
+    page: &V::Page,
     exit_code: ExitCode,
     kind: Kind,
     reply: Reply,
-) -> Outcome {
+) -> Result<Outcome, Fault> {
+    reply.write(page)?;
     vcpu.count(kind, reply.action());
-    reply.write(&page);
-    if !page.intact() {
-        return unreachable_page(vcpu);
-    }
     vcpu.trace_exit(exit_code, &reply);
-    vcpu.close(page);
-    Outcome::Resume
+    Ok(Outcome::Resume)
 }
 
-/// Resumes a guest whose page cannot be reached.
+/// Counts and reports that a guest's page cannot be reached.
 #[cold]
-fn unreachable_page<V: Vcpu>(vcpu: &mut V) -> Outcome {
+fn unreachable_page<V: Vcpu>(vcpu: &mut V) {
     let gpa = vcpu.ghcb_msr().0;
-    vcpu.count(
-        Kind::UnreachablePage,
-        Reply::error(ErrorReason::INVALID_INPUT).action(),
-    );
+    vcpu.count(Kind::UnreachablePage, Action::MALFORMED_INPUT);
     vcpu.complain(Complaint::UnreachablePage(gpa));
-    Outcome::Resume
 }

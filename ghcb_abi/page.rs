@@ -2,6 +2,8 @@
 
 //! The GHCB page: where each field lies, and the only ways to touch it.
 
+use core::convert::Infallible;
+
 /// Size of a GHCB and of the pages that the protocol counts, in bytes.
 pub const PAGE_SIZE: usize = 4096;
 
@@ -188,7 +190,12 @@ impl Field {
     /// Reads the field: one access to the page.
     #[inline]
     pub fn load<P: SharedPage + ?Sized>(self, page: &P) -> u64 {
-        let word = page.load(self.qword());
+        self.of_word(page.load(self.qword()))
+    }
+
+    /// What the quad word in which the field lies says about it.
+    #[inline]
+    pub(super) const fn of_word(self, word: u64) -> u64 {
         match self {
             Self::Cpl => (word >> (Self::CPL_BYTE * 8)) & 0xff,
             _ => word,
@@ -369,29 +376,84 @@ pub trait SharedPage {
 
     /// Copies bytes into the shared buffer: as many as the shorter of the two holds.
     fn write_buffer(&self, to: BufferRange, from: &[u8]);
+}
+
+/// The GHCB page of a guest, as a host sees it: an access may not reach the page.
+///
+/// A host that keeps the page neither mapped nor pinned finds out by each access. Any [`SharedPage`] is one
+/// whose accesses all succeed.
+///
+/// As for [`SharedPage`], each call is one access or one pass. One that fails may have been carried out in
+/// part; then nothing is known of what it read.
+pub trait GuestPage {
+    /// What an access that fails returns.
+    type Error;
+
+    /// Reads the quad word at `at`, in one access of eight bytes.
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be reached. The same holds for all that follow.
+    fn read(&self, at: Qword) -> Result<u64, Self::Error>;
+
+    /// Writes the quad word at `at`, in one access of eight bytes.
+    fn write(&self, at: Qword, value: u64) -> Result<(), Self::Error>;
+
+    /// Copies bytes of the shared buffer out: as many as the shorter of the two holds.
+    fn read_bytes(&self, from: BufferRange, to: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Copies bytes into the shared buffer: as many as the shorter of the two holds.
+    fn write_bytes(&self, to: BufferRange, from: &[u8]) -> Result<(), Self::Error>;
 
     /// Reads [`REQUEST`], in this order, each in one access.
     ///
     /// For an implementation where the first access costs more than those that follow.
     #[inline]
-    fn load_request(&self) -> [u64; REQUEST.len()] {
-        REQUEST.map(|at| self.load(at))
+    fn read_request(&self) -> Result<[u64; REQUEST.len()], Self::Error> {
+        let mut values = [0; REQUEST.len()];
+        for (value, at) in values.iter_mut().zip(REQUEST) {
+            *value = self.read(at)?;
+        }
+        Ok(values)
     }
 
     /// Writes [`REGISTERS`], in this order, each in one access.
     #[inline]
-    fn store_registers(&self, values: [u64; REGISTERS.len()]) {
-        for (at, value) in REGISTERS.into_iter().zip(values) {
-            self.store(at, value);
-        }
+    fn write_registers(&self, values: [u64; REGISTERS.len()]) -> Result<(), Self::Error> {
+        (REGISTERS.into_iter().zip(values)).try_for_each(|(at, value)| self.write(at, value))
     }
 
     /// Writes [`REPLY`], in this order, each in one access.
     #[inline]
-    fn store_reply(&self, values: [u64; REPLY.len()]) {
-        for (at, value) in REPLY.into_iter().zip(values) {
-            self.store(at, value);
-        }
+    fn write_reply(&self, values: [u64; REPLY.len()]) -> Result<(), Self::Error> {
+        (REPLY.into_iter().zip(values)).try_for_each(|(at, value)| self.write(at, value))
+    }
+}
+
+impl<P: SharedPage + ?Sized> GuestPage for P {
+    type Error = Infallible;
+
+    #[inline]
+    fn read(&self, at: Qword) -> Result<u64, Infallible> {
+        Ok(self.load(at))
+    }
+
+    #[inline]
+    fn write(&self, at: Qword, value: u64) -> Result<(), Infallible> {
+        self.store(at, value);
+        Ok(())
+    }
+
+    #[inline]
+    fn read_bytes(&self, from: BufferRange, to: &mut [u8]) -> Result<(), Infallible> {
+        self.read_buffer(from, to);
+        Ok(())
+    }
+
+    #[inline]
+    fn write_bytes(&self, to: BufferRange, from: &[u8]) -> Result<(), Infallible> {
+        self.write_buffer(to, from);
+        Ok(())
     }
 }
 

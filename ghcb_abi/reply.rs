@@ -5,7 +5,7 @@
 use super::{
     bitmap::ValidBitmap,
     open::open_enum,
-    page::{Field, SharedPage},
+    page::{Field, GuestPage},
 };
 
 open_enum! {
@@ -250,19 +250,23 @@ impl Reply {
 
     /// Writes the reply: each field that it returns, then the whole bitmap, which marks these fields and
     /// no other. Reads nothing, and leaves the rest of the page alone.
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be reached. What marks the reply comes last: a guest finds a whole reply or none.
     #[inline(always)]
-    pub fn write<P: SharedPage>(&self, page: &P) {
+    pub fn write<P: GuestPage>(&self, page: &P) -> Result<(), P::Error> {
         if self.valid == Self::ALL_REGISTERS {
-            page.store_registers([self.rax, self.rbx, self.rcx, self.rdx]);
+            page.write_registers([self.rax, self.rbx, self.rcx, self.rdx])?;
         } else if self.valid != ValidBitmap::REPLY {
             for field in [Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx] {
                 if let Some(value) = self.get(field) {
-                    field.store(page, value);
+                    page.write(field.qword(), value)?;
                 }
             }
         }
         let (low, high) = self.valid.to_words();
-        page.store_reply([self.info1(), self.info2, low, high]);
+        page.write_reply([self.info1(), self.info2, low, high])
     }
 
     /// What a reply marks valid when it returns all registers that one can.

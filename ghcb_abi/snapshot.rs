@@ -7,11 +7,11 @@
 //! ones that the guest marked valid. From there on nothing depends on what the guest does to the page.
 //!
 //! ```
-//! # use ghcb_rs::ghcb_abi::page::{BufferRange, Qword, SharedPage};
+//! # use ghcb_rs::ghcb_abi::page::GuestPage;
 //! use ghcb_rs::ghcb_abi::snapshot::{Header, Snapshot};
 //!
-//! fn look(page: &impl SharedPage) -> Snapshot {
-//!     let header = Header::read(page);
+//! fn look<P: GuestPage>(page: &P) -> Result<Snapshot, P::Error> {
+//!     let header = Header::read(page)?;
 //!     let operands = header.exit_code().operands(header.info1());
 //!     Snapshot::read(header, page, operands)
 //! }
@@ -20,7 +20,7 @@
 use super::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
-    page::{Field, SharedPage},
+    page::{Field, GuestPage},
     version::{Usage, Version},
 };
 
@@ -41,17 +41,21 @@ impl Header {
     ///
     /// Reads the exit code and the infos also when they are not marked valid, so that a refused request
     /// can be reported; see [`is_exit`](Self::is_exit).
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be reached.
     #[inline]
-    pub fn read<P: SharedPage>(page: &P) -> Self {
-        let [low, high, exit_code, info1, info2, version_usage] = page.load_request();
-        Self {
+    pub fn read<P: GuestPage>(page: &P) -> Result<Self, P::Error> {
+        let [low, high, exit_code, info1, info2, version_usage] = page.read_request()?;
+        Ok(Self {
             valid: ValidBitmap::from_words(low, high),
             exit_code: ExitCode(exit_code),
             info1,
             info2,
             version: Version((version_usage >> 16) as u16),
             usage: Usage((version_usage >> 32) as u32),
-        }
+        })
     }
 
     /// The same header with the exit code spelt out.
@@ -141,38 +145,50 @@ impl Snapshot {
 
     /// Reads those of `wanted` that are operands and that `header` says are valid: one access each.
     /// Everything else is taken from `header` or stays zero.
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be reached.
     #[inline(always)]
-    pub fn read<P: SharedPage + ?Sized>(header: Header, page: &P, wanted: ValidBitmap) -> Self {
+    pub fn read<P: GuestPage + ?Sized>(
+        header: Header,
+        page: &P,
+        wanted: ValidBitmap,
+    ) -> Result<Self, P::Error> {
         let valid = header
             .valid
             .intersection(wanted)
             .intersection(Self::OPERANDS);
         let load = |field: Field| {
             if valid.contains(field) {
-                field.load(page)
+                Ok(field.of_word(page.read(field.qword())?))
             } else {
-                0
+                Ok(0)
             }
         };
-        Self {
+        Ok(Self {
             header,
             valid: valid.union(header.valid.intersection(ValidBitmap::EXIT)),
-            rax: load(Field::Rax),
-            rbx: load(Field::Rbx),
-            rcx: load(Field::Rcx),
-            rdx: load(Field::Rdx),
-            rsi: load(Field::Rsi),
-            xcr0: load(Field::Xcr0),
-            xss: load(Field::Xss),
-            scratch: load(Field::SwScratch),
-            cpl: load(Field::Cpl) as u8,
-        }
+            rax: load(Field::Rax)?,
+            rbx: load(Field::Rbx)?,
+            rcx: load(Field::Rcx)?,
+            rdx: load(Field::Rdx)?,
+            rsi: load(Field::Rsi)?,
+            xcr0: load(Field::Xcr0)?,
+            xss: load(Field::Xss)?,
+            scratch: load(Field::SwScratch)?,
+            cpl: load(Field::Cpl)? as u8,
+        })
     }
 
     /// Reads a whole request: the header, then what its event can use.
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be reached.
     #[inline]
-    pub fn take<P: SharedPage>(page: &P) -> Self {
-        let header = Header::read(page);
+    pub fn take<P: GuestPage>(page: &P) -> Result<Self, P::Error> {
+        let header = Header::read(page)?;
         let wanted = header.exit_code.operands(header.info1);
         Self::read(header, page, wanted)
     }

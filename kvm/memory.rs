@@ -4,8 +4,8 @@
 
 use super::{buffer::Buffer, imports, page::UserPage, KvmVcpu, PAGE_SHIFT};
 use crate::{
-    ghcb_abi::{page::SharedPage, reply::ErrorReason, scratch::ScratchArea},
-    vmgexit::vcpu::{Memory, Purpose},
+    ghcb_abi::{page::GuestPage, reply::ErrorReason, scratch::ScratchArea},
+    vmgexit::vcpu::{Failure, Fault, Memory, Purpose},
 };
 use core::ptr::NonNull;
 
@@ -14,12 +14,13 @@ impl Memory for KvmVcpu {
     type Buffer = Buffer;
 
     #[inline(always)]
-    fn open(&mut self, gpa: u64) -> Option<UserPage> {
+    fn open(&mut self, gpa: u64) -> Result<UserPage, Fault> {
         let gfn = gpa >> PAGE_SHIFT;
         // SAFETY: By the invariant, with `kvm->srcu` held.
         let slot = unsafe { imports::kvm_vcpu_gfn_to_memslot(self.vcpu(), gfn) };
+        let slot = NonNull::new(slot).ok_or(Fault)?;
         // SAFETY: KVM has found the frame in the slot; the page is closed before `kvm->srcu` is released.
-        unsafe { UserPage::new(NonNull::new(slot)?, gfn) }
+        unsafe { UserPage::new(slot, gfn) }.ok_or(Fault)
     }
 
     #[inline(always)]
@@ -36,7 +37,7 @@ impl Memory for KvmVcpu {
         page: &UserPage,
         area: ScratchArea,
         purpose: Purpose,
-    ) -> Result<Buffer, ErrorReason> {
+    ) -> Result<Buffer, Failure> {
         const INVALID: ErrorReason = ErrorReason::INVALID_SCRATCH_AREA;
         let len = match area {
             ScratchArea::Shared(range) => range.len(),
@@ -51,7 +52,7 @@ impl Memory for KvmVcpu {
         let mut buffer = buffer.map_err(|_| INVALID)?;
         match area {
             ScratchArea::Shared(_) if purpose == Purpose::Receive => {}
-            ScratchArea::Shared(range) => page.read_buffer(range, buffer.bytes_mut()),
+            ScratchArea::Shared(range) => page.read_bytes(range, buffer.bytes_mut())?,
             // As in C, also when the guest will receive: an area that cannot be read is refused at once.
             ScratchArea::External { gpa, len } => {
                 // SAFETY: By the invariant, with `kvm->srcu` held; the buffer holds `len` bytes.
@@ -59,7 +60,7 @@ impl Memory for KvmVcpu {
                     imports::kvm_read_guest(self.kvm(), gpa, buffer.as_mut_ptr(), len as usize)
                 };
                 if error != 0 {
-                    return Err(INVALID);
+                    return Err(INVALID.into());
                 }
             }
         }
@@ -67,15 +68,21 @@ impl Memory for KvmVcpu {
     }
 
     #[inline(always)]
-    fn put_back(&mut self, page: &UserPage, area: ScratchArea, data: &Buffer) {
+    fn put_back(
+        &mut self,
+        page: &UserPage,
+        area: ScratchArea,
+        data: &Buffer,
+    ) -> Result<(), Fault> {
         match area {
-            ScratchArea::Shared(range) => page.write_buffer(range, data.bytes()),
+            ScratchArea::Shared(range) => page.write_bytes(range, data.bytes()),
             ScratchArea::External { gpa, .. } => {
                 let bytes = data.bytes();
                 // SAFETY: By the invariant, with `kvm->srcu` held; the slice is valid.
                 unsafe {
                     imports::kvm_write_guest(self.kvm(), gpa, bytes.as_ptr().cast(), bytes.len())
                 };
+                Ok(())
             }
         }
     }

@@ -4,15 +4,15 @@
 
 use super::bindings::{self, kvm_memory_slot};
 use crate::{
-    ghcb_abi::page::{BufferRange, Qword, SharedPage, PAGE_SIZE, REGISTERS, REPLY, REQUEST},
-    vmgexit::vcpu::GuestPage,
+    ghcb_abi::page::{BufferRange, GuestPage, Qword, PAGE_SIZE, REGISTERS, REPLY, REQUEST},
+    vmgexit::vcpu::Fault,
 };
-use core::{arch::asm, cell::Cell, ptr::NonNull};
+use core::{arch::asm, ptr::NonNull};
 
 /// `EX_TYPE_UACCESS` of `arch/x86/include/asm/extable_fixup_types.h`.
 const EX_TYPE_UACCESS: u32 = 3;
 
-/// Moves between STAC and CLAC; true if all of them have reached user memory. C: `user_access_begin()`,
+/// Moves between STAC and CLAC; `Ok` if all of them have reached user memory. C: `user_access_begin()`,
 /// `unsafe_get_user()`, `unsafe_put_user()`, `user_access_end()`.
 ///
 /// A page fault that cannot be resolved continues at CLAC. Then outputs hold anything.
@@ -42,7 +42,11 @@ macro_rules! window {
             $($operands)*
             options(nostack),
         );
-        failed == 0
+        if failed == 0 {
+            Ok(())
+        } else {
+            Err(Fault)
+        }
     }};
 }
 
@@ -58,7 +62,6 @@ pub(crate) struct UserPage {
     hva: usize,
     gfn: u64,
     slot: NonNull<kvm_memory_slot>,
-    intact: Cell<bool>,
 }
 
 impl UserPage {
@@ -89,7 +92,6 @@ impl UserPage {
             hva: address.wrapping_add((index as usize).wrapping_mul(PAGE_SIZE)),
             gfn,
             slot,
-            intact: Cell::new(true),
         })
     }
 
@@ -117,11 +119,11 @@ impl UserPage {
     fn store_four<const AT0: usize, const AT1: usize, const AT2: usize, const AT3: usize>(
         &self,
         values: [u64; 4],
-    ) {
+    ) -> Result<(), Fault> {
         const { assert!((AT0 | AT1 | AT2 | AT3) < PAGE_SIZE && (AT0 | AT1 | AT2 | AT3) % 8 == 0) };
         let [v0, v1, v2, v3] = values;
         // SAFETY: By the invariant of `Self` and the assertion, aligned user addresses.
-        let done = unsafe {
+        unsafe {
             window!(
                 [
                     "mov qword ptr [{hva} + {at0}], {v0}",
@@ -139,95 +141,83 @@ impl UserPage {
                 at2 = const AT2,
                 at3 = const AT3,
             )
-        };
-        self.checked(done, []);
-    }
-
-    /// Remembers an access that has failed; `values` if it has not, else zeroes.
-    #[inline(always)]
-    fn checked<const N: usize>(&self, done: bool, values: [u64; N]) -> [u64; N] {
-        if done {
-            values
-        } else {
-            self.intact.set(false);
-            [0; N]
         }
     }
 
     /// Copies bytes of the shared buffer out, as many as the shorter of the two holds.
     #[inline(never)]
-    fn read_slice(&self, from: BufferRange, to: &mut [u8]) {
+    fn read_slice(&self, from: BufferRange, to: &mut [u8]) -> Result<(), Fault> {
         let len = from.len().min(to.len());
         let source = self.hva.wrapping_add(from.offset());
         // SAFETY: The source is user memory by the invariants of `Self` and `BufferRange`; the destination
         // holds as many bytes.
-        unsafe { self.copy(source, to.as_mut_ptr() as usize, len) };
+        unsafe { copy(source, to.as_mut_ptr() as usize, len) }
     }
 
     /// Copies bytes into the shared buffer, as many as the shorter of the two holds.
     #[inline(never)]
-    fn write_slice(&self, to: BufferRange, from: &[u8]) {
+    fn write_slice(&self, to: BufferRange, from: &[u8]) -> Result<(), Fault> {
         let len = to.len().min(from.len());
         let destination = self.hva.wrapping_add(to.offset());
         // SAFETY: As for `read_slice()`, the other way round.
-        unsafe { self.copy(from.as_ptr() as usize, destination, len) };
-    }
-
-    /// Copies `len` bytes, of which one side is user memory, in quad words and then in bytes.
-    ///
-    /// # Safety
-    ///
-    /// The other side is `len` bytes of memory that nobody else uses.
-    unsafe fn copy(&self, from: usize, to: usize, len: usize) {
-        // SAFETY: By the caller; the kernel runs with the direction flag clear.
-        let done = unsafe {
-            window!(
-                ["rep movsq", "mov ecx, {rest:e}", "rep movsb"],
-                rest = in(reg) len % 8,
-                inout("rsi") from => _,
-                inout("rdi") to => _,
-                inout("rcx") len / 8 => _,
-            )
-        };
-        self.checked(done, []);
+        unsafe { copy(from.as_ptr() as usize, destination, len) }
     }
 }
 
-impl SharedPage for UserPage {
+/// Copies `len` bytes, of which one side is user memory, in quad words and then in bytes.
+///
+/// # Safety
+///
+/// The one side are user addresses, the other is `len` bytes of memory that nobody else uses.
+unsafe fn copy(from: usize, to: usize, len: usize) -> Result<(), Fault> {
+    // SAFETY: By the caller; the kernel runs with the direction flag clear.
+    unsafe {
+        window!(
+            ["rep movsq", "mov ecx, {rest:e}", "rep movsb"],
+            rest = in(reg) len % 8,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            inout("rcx") len / 8 => _,
+        )
+    }
+}
+
+impl GuestPage for UserPage {
+    type Error = Fault;
+
     #[inline(always)]
-    fn load(&self, at: Qword) -> u64 {
+    fn read(&self, at: Qword) -> Result<u64, Fault> {
         let address = self.hva.wrapping_add(at.offset());
         let value: u64;
         // SAFETY: By the invariants of `Self` and of `Qword`, `address` is an aligned user address.
-        let done = unsafe {
+        unsafe {
             window!(
                 ["mov {value}, qword ptr [{address}]"],
                 value = out(reg) value,
                 address = in(reg) address,
             )
-        };
-        self.checked(done, [value])[0]
+        }?;
+        Ok(value)
     }
 
     #[inline(always)]
-    fn store(&self, at: Qword, value: u64) {
+    fn write(&self, at: Qword, value: u64) -> Result<(), Fault> {
         let address = self.hva.wrapping_add(at.offset());
-        // SAFETY: As for `load()`.
-        let done = unsafe {
+        // SAFETY: As for `read()`.
+        unsafe {
             window!(
                 ["mov qword ptr [{address}], {value}"],
                 value = in(reg) value,
                 address = in(reg) address,
             )
-        };
-        self.checked(done, []);
+        }
     }
 
     #[inline(always)]
-    fn load_request(&self) -> [u64; REQUEST.len()] {
+    fn read_request(&self) -> Result<[u64; REQUEST.len()], Fault> {
         let (v0, v1, v2, v3, v4, v5): (u64, u64, u64, u64, u64, u64);
-        // SAFETY: As for `load()`.
-        let done = unsafe {
+        // SAFETY: As for `read()`.
+        unsafe {
             window!(
                 [
                     "mov {v0}, qword ptr [{hva} + {at0}]",
@@ -251,56 +241,53 @@ impl SharedPage for UserPage {
                 at4 = const REQUEST[4].offset(),
                 at5 = const REQUEST[5].offset(),
             )
-        };
-        self.checked(done, [v0, v1, v2, v3, v4, v5])
+        }?;
+        Ok([v0, v1, v2, v3, v4, v5])
     }
 
     #[inline(always)]
-    fn store_registers(&self, values: [u64; REGISTERS.len()]) {
+    fn write_registers(&self, values: [u64; REGISTERS.len()]) -> Result<(), Fault> {
         self.store_four::<
             { REGISTERS[0].offset() },
             { REGISTERS[1].offset() },
             { REGISTERS[2].offset() },
             { REGISTERS[3].offset() },
-        >(values);
+        >(values)
     }
 
     #[inline(always)]
-    fn store_reply(&self, values: [u64; REPLY.len()]) {
-        if !self.intact() {
-            // The page may be back; what was to come before this is not in it.
-            return;
-        }
+    fn write_reply(&self, values: [u64; REPLY.len()]) -> Result<(), Fault> {
         self.store_four::<
             { REPLY[0].offset() },
             { REPLY[1].offset() },
             { REPLY[2].offset() },
             { REPLY[3].offset() },
-        >(values);
+        >(values)
     }
 
     #[inline(always)]
-    fn read_buffer(&self, from: BufferRange, to: &mut [u8]) {
+    fn read_bytes(&self, from: BufferRange, to: &mut [u8]) -> Result<(), Fault> {
         let len = from.len().min(to.len());
         let shift = from.offset() % 8;
         // Most accesses lie in one quad word, all of which is in the page.
         match Qword::new(from.offset() - shift) {
             Some(at) if len <= 8 - shift => {
-                let word = (self.load(at) >> (shift * 8)).to_le_bytes();
+                let word = (self.read(at)? >> (shift * 8)).to_le_bytes();
                 for (to, byte) in to.iter_mut().zip(word).take(len) {
                     *to = byte;
                 }
+                Ok(())
             }
             _ => self.read_slice(from, to),
         }
     }
 
     #[inline(always)]
-    fn write_buffer(&self, to: BufferRange, from: &[u8]) {
+    fn write_bytes(&self, to: BufferRange, from: &[u8]) -> Result<(), Fault> {
         let address = self.hva.wrapping_add(to.offset());
         // SAFETY: By the invariants of `Self` and `BufferRange`, user addresses. Where the alignment does
         // not suit, the processor still writes no byte beyond those asked for.
-        let done = unsafe {
+        unsafe {
             match (to.len(), from) {
                 (1, &[a]) => {
                     window!(["mov byte ptr [{address}], {value}"], value = in(reg_byte) a, address = in(reg) address,)
@@ -317,17 +304,9 @@ impl SharedPage for UserPage {
                     let value = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
                     window!(["mov qword ptr [{address}], {value}"], value = in(reg) value, address = in(reg) address,)
                 }
-                _ => return self.write_slice(to, from),
+                _ => self.write_slice(to, from),
             }
-        };
-        self.checked(done, []);
-    }
-}
-
-impl GuestPage for UserPage {
-    #[inline]
-    fn intact(&self) -> bool {
-        self.intact.get()
+        }
     }
 }
 

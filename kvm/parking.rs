@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::Reply, scratch::ScratchArea},
     vmgexit::{
-        vcpu::{Deferred, Emulator, Exit, HoldType, Scratch, Waiting},
+        vcpu::{Deferred, Emulator, Exit, Fault, HoldType, Scratch, Waiting},
         Outcome,
     },
 };
@@ -65,8 +65,17 @@ impl Waiting for KvmVcpu {
     }
 
     #[inline(always)]
-    fn defer(&mut self, page: &UserPage, exit: Exit, scratch: Option<&Scratch<Buffer>>) -> bool {
-        self.mark_deferred(page, exit, scratch)
+    fn defer(
+        &mut self,
+        page: &UserPage,
+        exit: Exit,
+        scratch: Option<Scratch<Buffer>>,
+    ) -> Result<(), Option<Scratch<Buffer>>> {
+        if self.mark_deferred(page, exit, scratch.as_ref()) {
+            Ok(())
+        } else {
+            Err(scratch)
+        }
     }
 
     fn take_deferred(&mut self) -> Option<Deferred<Buffer>> {
@@ -74,15 +83,22 @@ impl Waiting for KvmVcpu {
     }
 
     #[inline(never)]
-    fn park(&mut self, page: UserPage, exit: Exit, scratch: Option<Scratch<Buffer>>) -> bool {
+    fn park(
+        &mut self,
+        page: &UserPage,
+        exit: Exit,
+        scratch: Option<Scratch<Buffer>>,
+    ) -> Result<(), Fault> {
         self.set_exit(exit.code, exit.info1, exit.info2);
         // SAFETY: What is mapped stays so until the exit is complete.
         let is_mapped =
-            self.map(&page) && unsafe { self.leave_mapped(scratch, &Reply::no_action(0)) }.is_ok();
-        if !is_mapped {
+            self.map(page) && unsafe { self.leave_mapped(scratch, &Reply::no_action(0)) }.is_ok();
+        if is_mapped {
+            Ok(())
+        } else {
             self.cancel_userspace_exit();
+            Err(Fault)
         }
-        is_mapped
     }
 
     #[inline]
@@ -253,7 +269,7 @@ impl KvmVcpu {
             (*sev_es).ghcb = (*map).hva.cast();
         }
         if let Some(mapped) = self.mapped_page() {
-            reply.write(&mapped);
+            let Ok(()) = reply.write(&mapped);
         }
         Ok(())
     }

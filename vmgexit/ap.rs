@@ -4,8 +4,7 @@
 
 use super::{
     kind::Kind,
-    unreachable_page,
-    vcpu::{Exit, HoldType, Outcome, Vcpu},
+    vcpu::{Exit, Fault, HoldType, Outcome, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -68,12 +67,13 @@ impl ApEvent {
 ///
 /// KVM writes [`ResetHold::SIPI`] into the page when a SIPI arrives, so the page must be mapped first.
 /// If it cannot be, the hold ends at once, without a SIPI and with nowhere to say so.
-pub(super) fn hold_by_page<V: Vcpu>(vcpu: &mut V, page: V::Page, exit: Exit) -> Outcome {
-    if vcpu.park(page, exit, None) {
-        vcpu.hold(HoldType::Page)
-    } else {
-        unreachable_page(vcpu)
-    }
+pub(super) fn hold_by_page<V: Vcpu>(
+    vcpu: &mut V,
+    page: &V::Page,
+    exit: Exit,
+) -> Result<Outcome, Fault> {
+    vcpu.park(page, exit, None)?;
+    Ok(vcpu.hold(HoldType::Page))
 }
 
 /// What a vCPU in AP reset hold is told unless a SIPI arrives.

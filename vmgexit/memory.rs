@@ -2,12 +2,31 @@
 
 //! Guest memory, as the handling path sees it: the page, and scratch areas.
 
-use crate::ghcb_abi::{page::SharedPage, reply::ErrorReason, scratch::ScratchArea};
+use crate::ghcb_abi::{page::GuestPage, reply::ErrorReason, scratch::ScratchArea};
 
-/// A guest's page that may vanish while it is looked at.
-pub trait GuestPage: SharedPage {
-    /// Whether every access so far has reached the page. A load that did not yields zero.
-    fn intact(&self) -> bool;
+/// The guest's page cannot be reached: the exit gets no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault;
+
+/// Why a request is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// See [`Fault`].
+    Fault,
+    /// The guest is told so.
+    Refused(ErrorReason),
+}
+
+impl From<Fault> for Failure {
+    fn from(_: Fault) -> Self {
+        Self::Fault
+    }
+}
+
+impl From<ErrorReason> for Failure {
+    fn from(reason: ErrorReason) -> Self {
+        Self::Refused(reason)
+    }
 }
 
 /// A scratch area with what lies in it, for as long as userspace works on it.
@@ -34,29 +53,43 @@ pub enum Purpose {
 /// The memory of a guest.
 pub trait Memory {
     /// The guest's page while a request in it is handled.
-    type Page: GuestPage;
+    type Page: GuestPage<Error = Fault>;
 
     /// Host memory that stands in for a scratch area.
     type Buffer;
 
-    /// Finds the page at `gpa`, which is aligned. `None` if it is not writable guest memory.
-    fn open(&mut self, gpa: u64) -> Option<Self::Page>;
+    /// Finds the page at `gpa`, which is aligned.
+    ///
+    /// # Errors
+    ///
+    /// It is not writable guest memory.
+    fn open(&mut self, gpa: u64) -> Result<Self::Page, Fault>;
 
-    /// Ends the use of a page that a reply went into.
+    /// Ends the use of a page. Something may have been written to it, also if an access failed.
     fn close(&mut self, page: Self::Page);
 
     /// Makes a copy of a scratch area: of what the guest put into it, or zero for what it will receive.
     ///
     /// # Errors
     ///
-    /// The area is not guest memory, or there is no memory for the copy.
+    /// The page cannot be reached, the area is not guest memory, or there is no memory for the copy.
     fn fetch(
         &mut self,
         page: &Self::Page,
         area: ScratchArea,
         purpose: Purpose,
-    ) -> Result<Self::Buffer, ErrorReason>;
+    ) -> Result<Self::Buffer, Failure>;
 
     /// Copies a buffer to the scratch area that it stands for.
-    fn put_back(&mut self, page: &Self::Page, area: ScratchArea, data: &Self::Buffer);
+    ///
+    /// # Errors
+    ///
+    /// The area lies in the page, and that cannot be reached. One elsewhere that cannot be written to stays
+    /// as it is, as in C.
+    fn put_back(
+        &mut self,
+        page: &Self::Page,
+        area: ScratchArea,
+        data: &Self::Buffer,
+    ) -> Result<(), Fault>;
 }

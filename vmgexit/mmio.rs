@@ -6,7 +6,7 @@ use super::{
     kind::Kind,
     port_io::{self, Direction},
     request::Request,
-    vcpu::Vcpu,
+    vcpu::{Failure, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -72,7 +72,11 @@ impl MmioAccess {
 
     /// Does it on a copy of the scratch area.
     #[inline(always)]
-    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
+    pub(super) fn carry_out<V: Vcpu>(
+        self,
+        vcpu: &mut V,
+        page: &V::Page,
+    ) -> Result<Flow<V::Buffer>, Failure> {
         let purpose = self.direction.purpose(self.area, MAX_LENGTH);
         port_io::transfer(vcpu, page, self.area, purpose, |vcpu, data| {
             vcpu.mmio(&self, data)

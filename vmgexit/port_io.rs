@@ -5,7 +5,7 @@
 use super::{
     kind::Kind,
     request::Request,
-    vcpu::{Fulfilment, GuestPage, Purpose, Registers, Scratch, Vcpu},
+    vcpu::{Failure, Fulfilment, Purpose, Registers, Scratch, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -144,7 +144,11 @@ impl StringTransfer {
 
     /// Does it on a copy of the scratch area.
     #[inline(always)]
-    pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V, page: &V::Page) -> Flow<V::Buffer> {
+    pub(super) fn carry_out<V: Vcpu>(
+        self,
+        vcpu: &mut V,
+        page: &V::Page,
+    ) -> Result<Flow<V::Buffer>, Failure> {
         let purpose = self.direction.purpose(self.area, Self::MOST_AT_ONCE);
         transfer(vcpu, page, self.area, purpose, |vcpu, data| {
             vcpu.string_io(&self, data)
@@ -160,17 +164,10 @@ pub(super) fn transfer<V: Vcpu>(
     area: ScratchArea,
     purpose: Purpose,
     access: impl FnOnce(&mut V, &mut V::Buffer) -> Fulfilment,
-) -> Flow<V::Buffer> {
+) -> Result<Flow<V::Buffer>, Failure> {
     let write_back = purpose == Purpose::Receive;
-    let mut buffer = match vcpu.fetch(page, area, purpose) {
-        // What could not be read must not reach the device as zeros.
-        Ok(_) if !page.intact() => {
-            return Flow::Reply(Reply::error(ErrorReason::INVALID_SCRATCH_AREA))
-        }
-        Ok(buffer) => buffer,
-        Err(reason) => return Flow::Reply(Reply::error(reason)),
-    };
-    match (access(vcpu, &mut buffer), purpose) {
+    let mut buffer = vcpu.fetch(page, area, purpose)?;
+    Ok(match (access(vcpu, &mut buffer), purpose) {
         (Fulfilment::Userspace, Purpose::Send) => Flow::Answered,
         (Fulfilment::Userspace, _) => {
             let scratch = Some(Scratch {
@@ -185,9 +182,9 @@ pub(super) fn transfer<V: Vcpu>(
         }
         (fulfilment, _) => {
             if write_back && fulfilment == Fulfilment::Done {
-                vcpu.put_back(page, area, &buffer);
+                vcpu.put_back(page, area, &buffer)?;
             }
             Flow::after(fulfilment)
         }
-    }
+    })
 }

@@ -3,7 +3,7 @@
 //! What the handling path asks of the host, and tells it.
 
 pub use super::{
-    memory::{GuestPage, Memory, Purpose, Scratch},
+    memory::{Failure, Fault, Memory, Purpose, Scratch},
     waiting::{Deferred, HoldType, Waiting},
     Outcome,
 };

@@ -3,7 +3,7 @@
 //! Exits that wait for userspace or a SIPI, and how they end.
 
 use super::{
-    memory::{GuestPage, Memory, Scratch},
+    memory::{Fault, Memory, Scratch},
     unreachable_page,
     vcpu::{Exit, Registers, Vcpu},
     Outcome,
@@ -80,14 +80,16 @@ pub trait Waiting: Memory {
 
     /// Leaves an exit to userspace, and remembers that the reply is still to be written.
     ///
-    /// False if that cannot be: the buffer does not last, or C is about to take over. The exit is to be
+    /// # Errors
+    ///
+    /// Gives the scratch area back: its buffer does not last, or C is about to take over. The exit is to be
     /// parked then.
     fn defer(
         &mut self,
         page: &Self::Page,
         exit: Exit,
-        scratch: Option<&Scratch<Self::Buffer>>,
-    ) -> bool;
+        scratch: Option<Scratch<Self::Buffer>>,
+    ) -> Result<(), Option<Scratch<Self::Buffer>>>;
 
     /// Takes the exit whose reply is deferred, if there is one.
     fn take_deferred(&mut self) -> Option<Deferred<Self::Buffer>>;
@@ -95,13 +97,15 @@ pub trait Waiting: Memory {
     /// Leaves an exit to userspace or a SIPI: maps the page as KVM's C handler does, answers "no action"
     /// in advance, and keeps the scratch area's copy.
     ///
-    /// False if the page cannot be mapped any more. Then nothing is parked: userspace is not asked either.
+    /// # Errors
+    ///
+    /// The page cannot be mapped any more. Then nothing is parked: userspace is not asked either.
     fn park(
         &mut self,
-        page: Self::Page,
+        page: &Self::Page,
         exit: Exit,
         scratch: Option<Scratch<Self::Buffer>>,
-    ) -> bool;
+    ) -> Result<(), Fault>;
 
     /// The parked exit, if there is one.
     fn parked(&self) -> Option<Exit>;
@@ -118,21 +122,29 @@ pub fn deliver<V: Vcpu>(vcpu: &mut V) {
     let Some(deferred) = vcpu.take_deferred() else {
         return;
     };
-    let Some(page) = vcpu.open(deferred.gpa) else {
+    let delivered = vcpu.open(deferred.gpa).and_then(|page| {
+        let written = write(vcpu, &page, &deferred);
+        vcpu.close(page);
+        written
+    });
+    if delivered.is_err() {
         unreachable_page(vcpu);
-        return;
-    };
+    }
+}
+
+/// Writes what a deferred exit brought to its page.
+fn write<V: Vcpu>(
+    vcpu: &mut V,
+    page: &V::Page,
+    deferred: &Deferred<V::Buffer>,
+) -> Result<(), Fault> {
     if let Some((area, data)) = &deferred.data {
-        vcpu.put_back(&page, *area, data);
+        vcpu.put_back(page, *area, data)?;
     }
     let reply = deferred.reply(&vcpu.registers());
-    reply.write(&page);
-    if page.intact() {
-        vcpu.trace_exit(deferred.exit.code, &reply);
-        vcpu.close(page);
-    } else {
-        unreachable_page(vcpu);
-    }
+    reply.write(page)?;
+    vcpu.trace_exit(deferred.exit.code, &reply);
+    Ok(())
 }
 
 /// Ends a parked exit, before the vCPU runs again. C: `sev_es_unmap_ghcb()`.

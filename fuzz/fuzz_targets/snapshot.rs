@@ -17,10 +17,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let page = Changing::new(input);
-    let header = Header::read(&page);
+    let Ok(header) = Header::read(&page);
     assert_eq!(page.loads().len(), 6);
     let operands = header.exit_code().operands(header.info1());
-    let snapshot = Snapshot::read(header, &page, operands);
+    let Ok(snapshot) = Snapshot::read(header, &page, operands);
 
     page.assert_one_look();
     assert!(page.stores().is_empty());

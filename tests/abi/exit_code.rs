@@ -78,7 +78,8 @@ fn request(code: u64, info1: u64, rax: u64, valid: ValidBitmap) -> Snapshot {
     page.put(0x398, info1);
     page.put(0x1f8, rax);
     valid.store(&page);
-    Snapshot::take(&page)
+    let Ok(snapshot) = Snapshot::take(&page);
+    snapshot
 }
 
 fn required(extra: &[Field]) -> ValidBitmap {

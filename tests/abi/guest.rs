@@ -100,7 +100,7 @@ proptest! {
         }
 
         // In: that register merged, and no other.
-        answer(host).write(&page);
+        let Ok(()) = answer(host).write(&page);
         let mut after = registers;
         prop_assert_eq!(guest::copy_in(&page, &mut after, &sync), Ok(0x77));
         for (other, new) in Register::ALL.into_iter().zip(host) {
@@ -119,7 +119,7 @@ proptest! {
             sync = sync.sized(register, size);
             prop_assert_eq!(sync.size(register), size);
         }
-        answer(host).write(&page);
+        let Ok(()) = answer(host).write(&page);
         let mut after = registers;
         prop_assert_eq!(guest::copy_in(&page, &mut after, &sync), Ok(0x77));
         for ((register, size), new) in Register::ALL.into_iter().zip(sizes).zip(host) {
@@ -153,7 +153,8 @@ proptest! {
             prop_assert_eq!(field.load(&page), expected, "{:?}", field);
         }
         // What the host then sees.
-        let header = *Snapshot::take(&page).header();
+        let Ok(snapshot) = Snapshot::take(&page);
+        let header = snapshot.header();
         prop_assert_eq!((header.version(), header.usage()), (Version::V1, Usage::DEFAULT));
         // The shared buffer may hold operands.
         prop_assert!(page.bytes()[0x800..0xff0].iter().all(|byte| *byte == 0xff));
@@ -162,7 +163,7 @@ proptest! {
     #[test]
     fn a_missing_register_changes_nothing(registers in any_registers(), valid: u128, expected: u128) {
         let page = Memory::filled(0);
-        Reply::no_action(0).write(&page);
+        let Ok(()) = Reply::no_action(0).write(&page);
         ValidBitmap::from_bits(valid).store(&page);
         let mut sync = Sync::NONE;
         let mut needed = ValidBitmap::EMPTY;
@@ -219,7 +220,7 @@ fn exceptions_reach_the_guest() {
         (EventInjection(0), false),
     ] {
         let page = Memory::filled(0);
-        Reply::exception(event).write(&page);
+        let Ok(()) = Reply::exception(event).write(&page);
         let mut registers = Registers::default();
         let expected = if acceptable {
             Refusal::Exception(event)
@@ -236,7 +237,7 @@ fn exceptions_reach_the_guest() {
 #[test]
 fn an_8_bit_in_changes_al_alone() {
     let page = Memory::filled(0);
-    Reply::no_action(0)
+    let Ok(()) = Reply::no_action(0)
         .with_rax(0xffff_ffff_ffff_ff42)
         .write(&page);
     let mut registers = Registers {

@@ -39,7 +39,7 @@ proptest! {
     #[test]
     fn writes_what_it_returns_and_nothing_else((reply, registers, action, info2) in any_reply(), fill: u64) {
         let page = Memory::filled(fill);
-        reply.write(&page);
+        let Ok(()) = reply.write(&page);
 
         let mut valid = ValidBitmap::of(&[Field::SwExitInfo1, Field::SwExitInfo2]);
         let mut expected = vec![(0x398, u64::from(action.0)), (0x3a0, info2)];

@@ -44,7 +44,7 @@ proptest! {
 
     #[test]
     fn no_place_is_read_twice(page in hostile()) {
-        let snapshot = Snapshot::take(&page);
+        let Ok(snapshot) = Snapshot::take(&page);
         for qword in Qword::all() {
             prop_assert!(page.count(qword.offset()) <= 1, "{:?} read twice", qword);
         }
@@ -64,13 +64,13 @@ proptest! {
     #[test]
     fn only_wanted_and_valid_fields_are_read(page in hostile(), wanted: u128) {
         let wanted = ValidBitmap::from_bits(wanted);
-        let header = Header::read(&page);
+        let Ok(header) = Header::read(&page);
         let read_by_header: Vec<_> = page.seen.borrow_mut().drain(..).map(|(at, _)| at).collect();
         let mut sorted = read_by_header.clone();
         sorted.sort_unstable();
         prop_assert_eq!(sorted, HEADER);
 
-        let snapshot = Snapshot::read(header, &page, wanted);
+        let Ok(snapshot) = Snapshot::read(header, &page, wanted);
         let legal = header.valid().intersection(wanted).intersection(Snapshot::OPERANDS);
         for field in Field::ALL {
             let expected = usize::from(legal.contains(field));
@@ -87,7 +87,7 @@ proptest! {
         page.put(0x390, code);
         page.put(0x398, info1);
         ValidBitmap::from_bits(bits).store(&page);
-        let snapshot = Snapshot::take(&page);
+        let Ok(snapshot) = Snapshot::take(&page);
         let getters = [
             (Field::Rax, snapshot.rax()),
             (Field::Rbx, snapshot.rbx()),
@@ -112,7 +112,7 @@ proptest! {
 fn header_reads_version_and_usage() {
     let page = Memory::filled(0);
     page.put(0xff8, 0x8765_4321_0002_ffff);
-    let header = Header::read(&page);
+    let Ok(header) = Header::read(&page);
     assert_eq!(header.version(), Version::V2);
     assert_eq!(header.usage(), Usage(0x8765_4321));
     assert!(!header.is_exit());
@@ -125,12 +125,12 @@ fn header_reports_an_exit_code_that_is_not_valid() {
     page.put(0x390, 0x72);
     page.put(0x398, 3);
     page.put(0x3a0, 4);
-    let header = Header::read(&page);
+    let Ok(header) = Header::read(&page);
     assert_eq!(
         (header.exit_code(), header.info1(), header.info2()),
         (ExitCode::CPUID, 3, 4)
     );
-    let snapshot = Snapshot::take(&page);
+    let Ok(snapshot) = Snapshot::take(&page);
     assert_eq!(snapshot.get(Field::SwExitCode), None);
     assert!(snapshot.missing().is_superset_of(ValidBitmap::EXIT));
 }
@@ -143,7 +143,7 @@ fn a_guest_may_mark_the_bitmap_itself() {
         .with(Field::ValidBitmapLow)
         .with(Field::ValidBitmapHigh)
         .store(&page);
-    let snapshot = Snapshot::take(&page);
+    let Ok(snapshot) = Snapshot::take(&page);
     assert!(snapshot.missing().is_empty());
     assert_eq!(snapshot.get(Field::ValidBitmapLow), None);
 }

@@ -3,8 +3,8 @@
 //! The scripted guest's memory.
 
 use ghcb_rs::{
-    ghcb_abi::{page::SharedPage, reply::ErrorReason, scratch::ScratchArea},
-    vmgexit::vcpu::{Memory, Purpose},
+    ghcb_abi::{page::GuestPage, reply::ErrorReason, scratch::ScratchArea},
+    vmgexit::vcpu::{Failure, Fault, Memory, Purpose},
 };
 
 use super::{page::View, Call, Host, GPA};
@@ -13,14 +13,14 @@ impl Memory for Host {
     type Page = View;
     type Buffer = Vec<u8>;
 
-    fn open(&mut self, gpa: u64) -> Option<View> {
+    fn open(&mut self, gpa: u64) -> Result<View, Fault> {
         assert!(gpa % 0x1000 == 0);
         self.may_sleep();
         self.log.push(Call::Open(gpa));
         if gpa != GPA {
-            return None;
+            return Err(Fault);
         }
-        Some(View::of(&self.page))
+        Ok(View::of(&self.page))
     }
 
     fn close(&mut self, _: View) {
@@ -32,35 +32,36 @@ impl Memory for Host {
         page: &View,
         area: ScratchArea,
         purpose: Purpose,
-    ) -> Result<Vec<u8>, ErrorReason> {
+    ) -> Result<Vec<u8>, Failure> {
         let filled = purpose != Purpose::Receive;
         self.log.push(Call::Fetch(area));
         if !self.can_allocate {
-            return Err(ErrorReason::INVALID_SCRATCH_AREA);
+            return Err(ErrorReason::INVALID_SCRATCH_AREA.into());
         }
         match area {
             ScratchArea::Shared(range) => {
                 let mut bytes = vec![0; range.len()];
                 if filled {
-                    page.read_buffer(range, &mut bytes);
+                    page.read_bytes(range, &mut bytes)?;
                 }
                 Ok(bytes)
             }
             ScratchArea::External { gpa, len } => self
                 .guest_memory(gpa, len as usize)
                 .map(|bytes| bytes.to_vec())
-                .ok_or(ErrorReason::INVALID_SCRATCH_AREA),
+                .ok_or(ErrorReason::INVALID_SCRATCH_AREA.into()),
         }
     }
 
-    fn put_back(&mut self, page: &View, area: ScratchArea, data: &Vec<u8>) {
+    fn put_back(&mut self, page: &View, area: ScratchArea, data: &Vec<u8>) -> Result<(), Fault> {
         self.log.push(Call::PutBack(area, data.clone()));
         match area {
-            ScratchArea::Shared(range) => page.write_buffer(range, data),
+            ScratchArea::Shared(range) => page.write_bytes(range, data),
             ScratchArea::External { gpa, .. } => {
                 if let Some(memory) = self.guest_memory(gpa, data.len()) {
                     memory.copy_from_slice(data);
                 }
+                Ok(())
             }
         }
     }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use ghcb_rs::{
-    ghcb_abi::page::{BufferRange, Qword, SharedPage, PAGE_SIZE},
-    vmgexit::vcpu::GuestPage,
+    ghcb_abi::page::{BufferRange, GuestPage, Qword, PAGE_SIZE},
+    vmgexit::vcpu::Fault,
 };
 
 const WORDS: usize = PAGE_SIZE / 8;
@@ -146,11 +146,14 @@ impl Page {
         still
     }
 
-    /// Counts an access; false if it does not reach the page.
-    fn access(&self) -> bool {
+    /// Counts an access, which may not reach the page.
+    fn access(&self) -> Result<(), Fault> {
         let number = self.accesses.get();
         self.accesses.set(number + 1);
-        !matches!(self.gone.get(), Some((from, until)) if (from..until).contains(&number))
+        match self.gone.get() {
+            Some((from, until)) if (from..until).contains(&number) => Err(Fault),
+            _ => Ok(()),
+        }
     }
 
     /// The other vCPU's turn: everything that was read so far changes, and now and then something that
@@ -174,16 +177,12 @@ impl Page {
 #[derive(Debug)]
 pub struct View {
     page: Rc<Page>,
-    intact: Cell<bool>,
 }
 
 impl View {
     pub fn of(page: &Rc<Page>) -> Self {
         page.views.set(page.views.get() + 1);
-        Self {
-            page: page.clone(),
-            intact: Cell::new(true),
-        }
+        Self { page: page.clone() }
     }
 }
 
@@ -200,39 +199,33 @@ fn assert_in_buffer(range: BufferRange) {
     );
 }
 
-impl SharedPage for View {
-    fn load(&self, at: Qword) -> u64 {
+impl GuestPage for View {
+    type Error = Fault;
+
+    fn read(&self, at: Qword) -> Result<u64, Fault> {
         assert!(at.offset() % 8 == 0 && at.offset() <= PAGE_SIZE - 8);
-        if !self.page.access() {
-            self.intact.set(false);
-            return 0;
-        }
+        self.page.access()?;
         let index = at.offset() / 8;
         let value = self.page.words[index].get();
         self.page.loads[index].set(self.page.loads[index].get() + 1);
         self.page.seen[index].set(value);
         self.page.read.borrow_mut().insert(index);
         self.page.turn_of_the_writer();
-        value
+        Ok(value)
     }
 
-    fn store(&self, at: Qword, value: u64) {
+    fn write(&self, at: Qword, value: u64) -> Result<(), Fault> {
         assert!(at.offset() % 8 == 0 && at.offset() <= PAGE_SIZE - 8);
-        if !self.page.access() {
-            self.intact.set(false);
-            return;
-        }
+        self.page.access()?;
         self.page.put(at.offset(), value);
         self.page.stores.borrow_mut().push((at.offset(), value));
         self.page.turn_of_the_writer();
+        Ok(())
     }
 
-    fn read_buffer(&self, from: BufferRange, to: &mut [u8]) {
+    fn read_bytes(&self, from: BufferRange, to: &mut [u8]) -> Result<(), Fault> {
         assert_in_buffer(from);
-        if !self.page.access() {
-            self.intact.set(false);
-            return;
-        }
+        self.page.access()?;
         for (at, byte) in (from.offset()..).zip(to.iter_mut()).take(from.len()) {
             *byte = self.page.words[at / 8].get().to_le_bytes()[at % 8];
             self.page.copies[at].set(self.page.copies[at].get() + 1);
@@ -242,14 +235,12 @@ impl SharedPage for View {
             self.page.seen[at / 8].set(u64::from_le_bytes(seen));
         }
         self.page.turn_of_the_writer();
+        Ok(())
     }
 
-    fn write_buffer(&self, to: BufferRange, from: &[u8]) {
+    fn write_bytes(&self, to: BufferRange, from: &[u8]) -> Result<(), Fault> {
         assert_in_buffer(to);
-        if !self.page.access() {
-            self.intact.set(false);
-            return;
-        }
+        self.page.access()?;
         let bytes = &from[..from.len().min(to.len())];
         self.page.put_bytes(to.offset(), bytes);
         self.page
@@ -257,11 +248,6 @@ impl SharedPage for View {
             .borrow_mut()
             .push((to.offset(), bytes.to_vec()));
         self.page.turn_of_the_writer();
-    }
-}
-
-impl GuestPage for View {
-    fn intact(&self) -> bool {
-        self.intact.get()
+        Ok(())
     }
 }

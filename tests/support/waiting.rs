@@ -6,12 +6,12 @@ use ghcb_rs::{
     ghcb_abi::{
         bitmap::ValidBitmap,
         exit_code::ExitCode,
-        page::{Field, SharedPage},
+        page::{Field, GuestPage, Qword},
         reply::{EventInjection, Reply},
         scratch::ScratchArea,
     },
     vmgexit::{
-        vcpu::{Deferred, Exit, HoldType, Scratch, Waiting},
+        vcpu::{Deferred, Exit, Fault, HoldType, Scratch, Waiting},
         Outcome,
     },
 };
@@ -51,13 +51,18 @@ impl Waiting for Host {
         self.sev_es.hold = None;
     }
 
-    fn defer(&mut self, _: &View, exit: Exit, scratch: Option<&Scratch<Vec<u8>>>) -> bool {
+    fn defer(
+        &mut self,
+        _: &View,
+        exit: Exit,
+        scratch: Option<Scratch<Vec<u8>>>,
+    ) -> Result<(), Option<Scratch<Vec<u8>>>> {
         assert!(
             !self.sev_es.ghcb && !self.sev_es.deferred,
             "left to userspace twice"
         );
         if !self.can_defer {
-            return false;
+            return Err(scratch);
         }
         let (code, info1, info2) = (exit.code.0, exit.info1, exit.info2);
         self.log
@@ -66,9 +71,9 @@ impl Waiting for Host {
         self.sev_es.exit = [code, info1, info2];
         self.sev_es.kept = scratch.map(|scratch| {
             assert!(scratch.write_back && matches!(scratch.area, ScratchArea::Shared(_)));
-            (scratch.area, scratch.buffer.clone())
+            (scratch.area, scratch.buffer)
         });
-        true
+        Ok(())
     }
 
     fn take_deferred(&mut self) -> Option<Deferred<Vec<u8>>> {
@@ -82,15 +87,19 @@ impl Waiting for Host {
         })
     }
 
-    fn park(&mut self, page: View, exit: Exit, scratch: Option<Scratch<Vec<u8>>>) -> bool {
+    fn park(
+        &mut self,
+        _: &View,
+        exit: Exit,
+        scratch: Option<Scratch<Vec<u8>>>,
+    ) -> Result<(), Fault> {
         assert!(
             !self.sev_es.ghcb && !self.sev_es.deferred && self.sev_es.scratch.is_none(),
             "left to userspace twice"
         );
-        drop(page);
         if !self.can_map {
             self.log.push(Call::CannotPark);
-            return false;
+            return Err(Fault);
         }
         let (code, info1, info2) = (exit.code.0, exit.info1, exit.info2);
         self.log
@@ -103,8 +112,7 @@ impl Waiting for Host {
             self.sev_es.scratch = Some((scratch.area, scratch.buffer));
             self.sev_es.write_back = scratch.write_back;
         }
-        Reply::no_action(0).write(&View::of(&self.page));
-        true
+        Reply::no_action(0).write(&View::of(&self.page))
     }
 
     fn parked(&self) -> Option<Exit> {
@@ -120,7 +128,9 @@ impl Waiting for Host {
         if let Some((area, data)) = self.sev_es.scratch.take() {
             self.log.push(Call::Flush(data.clone()));
             match area {
-                ScratchArea::Shared(range) => View::of(&self.page).write_buffer(range, &data),
+                ScratchArea::Shared(range) => {
+                    assert_eq!(View::of(&self.page).write_bytes(range, &data), Ok(()));
+                }
                 ScratchArea::External { gpa, .. } => {
                     if let Some(memory) = self.guest_memory(gpa, data.len()) {
                         memory.copy_from_slice(&data);
@@ -140,6 +150,7 @@ impl Waiting for Host {
         ));
         self.log.push(Call::Finish(returned));
         let page = View::of(&self.page);
+        let store = |at, value| assert_eq!(page.write(at, value), Ok(()));
         for (field, value) in [
             (Field::Rax, self.registers.rax),
             (Field::Rbx, self.registers.rbx),
@@ -147,10 +158,12 @@ impl Waiting for Host {
             (Field::Rdx, self.registers.rdx),
         ] {
             if returned.contains(field) {
-                field.store(&page, value);
+                store(field.qword(), value);
             }
         }
-        returned.union(ValidBitmap::REPLY).store(&page);
+        let (low, high) = returned.union(ValidBitmap::REPLY).to_words();
+        store(Qword::VALID_BITMAP_LOW, low);
+        store(Qword::VALID_BITMAP_HIGH, high);
         self.sev_es.scratch = None;
         self.sev_es.ghcb = false;
     }
@@ -181,7 +194,7 @@ impl Host {
             } else {
                 Reply::no_action(0)
             };
-            reply.write(&View::of(&self.page));
+            assert_eq!(reply.write(&View::of(&self.page)), Ok(()));
         }
     }
 

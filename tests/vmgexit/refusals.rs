@@ -170,7 +170,7 @@ fn a_page_that_vanishes_while_it_is_read() {
     for access in 0..9 {
         let mut host = Host::new().request(ExitCode::CPUID, 0, 0, &fields);
         host.page.vanish(access, access + 1);
-        assert_unreachable(&mut host, &[Call::Open(GPA)]);
+        assert_unreachable(&mut host, &[Call::Open(GPA), Call::Close]);
         assert!(host.page.stores().is_empty());
     }
 }
@@ -194,6 +194,23 @@ fn a_page_that_vanishes_before_the_reply() {
 }
 
 #[test]
+fn a_page_of_which_a_part_was_written_is_logged() {
+    // The data are in the page, and the reply is not.
+    let scratch = [(Field::SwScratch, GPA + 0x800)];
+    for answer in [Fulfilment::Done, Fulfilment::Userspace] {
+        let mut host = Host::new().request(ExitCode::MMIO_READ, 0xfee0_0000, 4, &scratch);
+        host.answer = answer;
+        host.page.vanish(8, u32::MAX);
+        host.vmgexit();
+        host.complete();
+        assert_eq!(host.page.buffer_stores().len(), 1);
+        assert_eq!(host.asked().last(), Some(&Call::Close));
+        let lost = (Kind::UnreachablePage, Action::MALFORMED_INPUT);
+        assert_eq!(host.counts.last(), Some(&lost));
+    }
+}
+
+#[test]
 fn data_that_cannot_be_read_do_not_reach_the_device() {
     let scratch = [(Field::SwScratch, GPA + 0x800)];
     for (code, info1, info2) in [
@@ -206,7 +223,7 @@ fn data_that_cannot_be_read_do_not_reach_the_device() {
         assert_eq!(host.vmgexit(), Outcome::Resume);
         let asked = host.asked();
         assert!(
-            matches!(asked[..], [Call::Open(_), Call::Fetch(_)]),
+            matches!(asked[..], [Call::Open(_), Call::Fetch(_), Call::Close]),
             "{asked:?}"
         );
         assert!(!host.holds_anything());
@@ -232,7 +249,7 @@ fn an_exit_that_cannot_be_parked_is_taken_back() {
             (host.version, host.answer, host.can_map) = (version, Fulfilment::Userspace, false);
             host.can_defer = false;
             assert_eq!(host.vmgexit(), Outcome::Resume);
-            assert_eq!(host.asked().last(), Some(&Call::CannotPark));
+            assert!(host.asked().ends_with(&[Call::CannotPark, Call::Close]));
             assert_eq!(
                 host.counts.last(),
                 Some(&(Kind::UnreachablePage, Action::MALFORMED_INPUT))

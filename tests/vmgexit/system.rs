@@ -107,7 +107,12 @@ fn ap_reset_hold_ends_without_a_sipi() {
         let park = Call::Park(0x8000_0004, 5, 6, false);
         assert_eq!(
             host.asked(),
-            [Call::Open(GPA), park, Call::Hold(HoldType::Page)]
+            [
+                Call::Open(GPA),
+                park,
+                Call::Hold(HoldType::Page),
+                Call::Close
+            ]
         );
         assert_eq!(host.sev_es.hold, Some(HoldType::Page));
 

@@ -164,7 +164,7 @@ impl Event {
     /// The host's part, without KVM.
     #[inline]
     pub fn handle<P: SharedPage>(&self, page: &P) -> Action {
-        let snapshot = Snapshot::take(page);
+        let Ok(snapshot) = Snapshot::take(page);
         let reply = match prove(&snapshot) {
             Ok(request) => {
                 std::hint::black_box(request);
@@ -172,7 +172,7 @@ impl Event {
             }
             Err(reason) => Reply::error(reason),
         };
-        reply.write(page);
+        let Ok(()) = reply.write(page);
         reply.action()
     }
 
