@@ -148,6 +148,11 @@ uint64_t svm_tcg_event_rip(CPUX86State *env, uint32_t event_inj)
 
     env->exception_is_int = type == SVM_EVTINJ_TYPE_SOFT ||
                             vector == EXCP03_INT3 || vector == EXCP04_INTO;
+    /* It may be the first of a double fault */
+    if (type == SVM_EVTINJ_TYPE_EXEPT && (vector == EXCP00_DIVZ ||
+        (vector >= EXCP0A_TSS && vector <= EXCP0E_PAGE) || vector == EXCP08_DBLE)) {
+        env->old_exception = vector;
+    }
     if (env->features[FEAT_SVM] & CPUID_SVM_NRIPSAVE) {
         nrip = x86_ldq_phys(env_cpu(env), control(env, VMCB_NEXT_RIP));
     }
