@@ -54,9 +54,10 @@ bool sev_tcg_rdmsr(CPUX86State *env, uintptr_t ra)
         break;
     case MSR_SYSCFG:
     case MSR_HWCR:
-        if (!sev || (env->hflags & HF_GUEST_MASK)) {
+        if (!sev) {
             return false;
         }
+        cpu_svm_check_intercept_param(env, SVM_EXIT_MSR, 0, ra);
         val = msr == MSR_SYSCFG ? SYSCFG_MEM_ENCRYPT : HWCR_SMMLOCK | HWCR_TSC_FREQ_SEL;
         break;
     case MSR_SEV_STATUS:
