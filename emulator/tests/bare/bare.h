@@ -20,6 +20,7 @@
 #define INTERCEPT_EXCP  0x008
 #define INTERCEPT_3     0x00c
 #define INTERCEPT_4     0x010
+#define MSRPM           0x048
 #define ASID            0x058
 #define TLB_CTL         0x05c
 #define INT_CTL         0x060
@@ -94,6 +95,7 @@ struct bare_test {
 };
 
 extern const struct bare_test insn_tests[], vmrun_tests[], state_tests[],
-                              event_tests[], npf_tests[], lbr_tests[];
+                              event_tests[], npf_tests[], lbr_tests[],
+                              fault_tests[], msr_tests[];
 
 #endif

@@ -236,7 +236,7 @@ void guest_new(enum type t, void (*fn)(void))
     field32(vmcb, INTERCEPT_3) = FIRST_3;
     field32(vmcb, INTERCEPT_4) = FIRST_4;
     field64(vmcb, 0x040) = (uintptr_t)iopm;
-    field64(vmcb, 0x048) = (uintptr_t)msrpm;
+    field64(vmcb, MSRPM) = (uintptr_t)msrpm;
     field32(vmcb, ASID) = first_asid[t];
     field32(vmcb, TLB_CTL) = 1;
     field64(vmcb, NESTED_CTL) = NESTED_NP | (t == PLAIN ? 0 : NESTED_SEV) |
@@ -305,7 +305,7 @@ void bare_main(void)
 {
     static const struct bare_test *const all[] = {
         insn_tests, vmrun_tests, state_tests, event_tests, npf_tests,
-        lbr_tests,
+        lbr_tests, fault_tests, msr_tests,
     };
     const struct bare_test *t;
     unsigned i, n = 0, passed = 0;
