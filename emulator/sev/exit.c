@@ -95,6 +95,7 @@ uintptr_t svm_tcg_intercept(CPUX86State *env, uint64_t code, uint64_t *info1, ui
     CPUState *cs = env_cpu(env);
     SevInsn in = { .gpr = -1 };
 
+    env->sev.rmp_insn = false;
     if (!(env->features[FEAT_SVM] & CPUID_SVM_NRIPSAVE) ||
         !(env->hflags & HF_GUEST_MASK) || code == (uint64_t)SVM_EXIT_ERR) {
         return ra;

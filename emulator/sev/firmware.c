@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "compat.h"
 #include "firmware.h"
+#include "tcg/snp/firmware.h"
 
 struct SevFirmware sev_fw;
 
@@ -59,6 +60,9 @@ int sev_firmware_command(int cmd, uint8_t *b)
     uint32_t n = ldl_le_p(b) - 1;
     SevGuest *g = NULL;
 
+    if (cmd >= SNP_COMMANDS) {
+        return snp_firmware_command(cmd, b);
+    }
     REFUSE(cmd >= ARRAY_SIZE(sev_commands) || !c->run, ST_COMMAND);
     REFUSE(!(c->platform & 1 << sev_fw.state), ST_PLATFORM_STATE);
     if (c->guest) {
@@ -72,7 +76,7 @@ int sev_firmware_command(int cmd, uint8_t *b)
 
 bool sev_host_io(uint64_t addr, void *buf, uint64_t len, bool write)
 {
-    return address_space_rw(&sev_tcg_host_view, addr, MEMTXATTRS_UNSPECIFIED, buf, len,
+    return address_space_rw(sev_firmware_view, addr, MEMTXATTRS_UNSPECIFIED, buf, len,
                             write) == MEMTX_OK;
 }
 
@@ -97,5 +101,5 @@ int sev_output(uint8_t *p, int len, void *buf, uint32_t size)
     bool fits = ldl_le_p(p + len) >= size;
 
     stl_le_p(p + len, size);
-    return !fits ? ST_LEN : sev_host_io(sev_paddr(p), buf, size, true) ? ST_OK : ST_ADDRESS;
+    return !fits ? ST_LEN : snp_output(sev_paddr(p), buf, size);
 }

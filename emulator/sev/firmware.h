@@ -9,15 +9,16 @@
 #include "qemu/bswap.h"
 #include "qemu/units.h"
 #include "cpu.h"
+#include "memory.h"
 
-enum { API_MAJOR = 1, API_MINOR = 55, API_BUILD = 21, MAX_GUESTS = 64, PAGE = 4096 };
+enum { API_MAJOR = 1, API_MINOR = 55, API_BUILD = 21, MAX_GUESTS = 64, PAGE = SEV_PAGE };
 enum { EC_BYTES = 72 };                 /* of a number, little-endian */
 
 enum {
     ST_OK, ST_PLATFORM_STATE, ST_GUEST_STATE, ST_CONFIG, ST_LEN, ST_OWNED, ST_CERTIFICATE,
     ST_POLICY, ST_INACTIVE, ST_ADDRESS, ST_SIGNATURE, ST_MEASUREMENT, ST_ASID_OWNED, ST_ASID,
     ST_DFFLUSH = 0xf, ST_GUEST, ST_COMMAND, ST_ACTIVE, ST_UNSUPPORTED = 0x15, ST_PARAM,
-    ST_RESOURCE, ST_SECURE_DATA,
+    ST_RESOURCE, ST_SECURE_DATA, ST_PAGE_SIZE, ST_PAGE_STATE, ST_PAGE_OWNER = 0x1c, ST_AEAD_OFLOW,
 };
 #define REFUSE(if_so, status) do { if (if_so) { return status; } } while (0)
 
@@ -47,6 +48,8 @@ typedef struct SevIdentity {
 } SevIdentity;
 extern SevIdentity *sev_id;
 extern uint32_t sev_chip;               /* which of all chips this is */
+/* @len bytes that are always the same on the same chip, for a use that @label names */
+void sev_chip_bytes(void *label, size_t len, uint8_t *p);
 
 enum { TEK, TIK };
 typedef struct SevGuest {
@@ -66,7 +69,7 @@ extern struct SevFirmware {
     bool asid_stale[SEV_ASIDS + 1];     /* needs DF_FLUSH */
 } sev_fw;
 
-/* Run @cmd on its buffer @b, which takes the answer; gives the status */
+/* Run @cmd on its buffer @b, which takes the answer; gives the status.  SNP's are in tcg/snp */
 int sev_firmware_command(int cmd, uint8_t *b);
 /* Print what is emulated and check how; false: something is wrong */
 bool sev_self_test(void);
@@ -109,10 +112,15 @@ void sev_hmac(const void *key, size_t key_len, uint8_t mac[32], const SevBytes *
 void sev_kdf(const void *key, size_t key_len, const char *label, const void *nonce, uint8_t *out);
 /* AES-128 in counter mode */
 void sev_ctr(const uint8_t *key, const uint8_t *iv, void *p, size_t len);
-/* A new key pair; @random decides which */
+/* A new key pair, little-endian, with its public key if @q; @random decides which */
+void sev_new_key(uint8_t key[EC_BYTES], uint8_t q[2][EC_BYTES], SevRandom *random, void *ctx);
+/* A new key pair and the certificate of it */
 void sev_cert_new(SevCert *c, uint32_t usage, uint8_t *key, SevRandom *random);
 bool sev_cert_is(const SevCert *c, uint32_t usage);
 void sev_sign(const uint8_t *key, const void *p, size_t len, uint8_t rs[2][EC_BYTES]);
+/* The same with SHA-384, as SNP has it; and its check by a public key */
+void snp_sign(const uint8_t *key, const void *p, size_t len, uint8_t rs[2][EC_BYTES]);
+bool snp_verify(const uint8_t pub[2][EC_BYTES], const void *p, size_t len, const uint8_t rs[2][EC_BYTES]);
 void sev_cert_sign(SevCert *c, int slot, uint32_t usage, const uint8_t *key);
 bool sev_cert_signed(const SevCert *c, const SevCert *by);
 /* ECDH; false: the peer's key is none */

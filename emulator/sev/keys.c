@@ -79,11 +79,16 @@ static void private_key(const uint8_t *key)
 }
 
 /* False: no point of the curve */
+static bool public_point(const uint8_t pub[2][EC_BYTES])
+{
+    number_in(x, pub[0]);
+    number_in(y, pub[1]);
+    return ecc_point_set(&q, x, y);
+}
+
 static bool public_key(const SevCert *c)
 {
-    number_in(x, c->q[0]);
-    number_in(y, c->q[1]);
-    return le32_to_cpu(c->curve) == CURVE_P384 && ecc_point_set(&q, x, y);
+    return le32_to_cpu(c->curve) == CURVE_P384 && public_point(c->q);
 }
 
 static size_t digest(bool sha384, const void *p, size_t len, uint8_t hash[48])
@@ -96,6 +101,19 @@ static size_t digest(bool sha384, const void *p, size_t len, uint8_t hash[48])
     return n;
 }
 
+void sev_new_key(uint8_t key[EC_BYTES], uint8_t pub[2][EC_BYTES], SevRandom *random, void *ctx)
+{
+    ecc_scalar_random(&k, ctx, random);
+    if (pub) {
+        ecc_point_mul_g(&q, &k);
+        ecc_point_get(&q, x, y);
+        number_out(pub[0], x);
+        number_out(pub[1], y);
+    }
+    ecc_scalar_get(&k, x);
+    number_out(key, x);
+}
+
 void sev_cert_new(SevCert *c, uint32_t usage, uint8_t *key, SevRandom *random)
 {
     *c = (SevCert) {
@@ -106,13 +124,7 @@ void sev_cert_new(SevCert *c, uint32_t usage, uint8_t *key, SevRandom *random)
         .curve = cpu_to_le32(CURVE_P384),
         .sig = { { cpu_to_le32(USAGE_NONE) }, { cpu_to_le32(USAGE_NONE) } },
     };
-    ecc_scalar_random(&k, NULL, random);
-    ecc_point_mul_g(&q, &k);
-    ecc_point_get(&q, x, y);
-    number_out(c->q[0], x);
-    number_out(c->q[1], y);
-    ecc_scalar_get(&k, x);
-    number_out(key, x);
+    sev_new_key(key, c->q, random, NULL);
 }
 
 bool sev_cert_is(const SevCert *c, uint32_t usage)
@@ -122,14 +134,33 @@ bool sev_cert_is(const SevCert *c, uint32_t usage)
            (usage == USAGE_PDH ? ALGO_ECDH : ALGO_ECDSA) && public_key(c);
 }
 
-void sev_sign(const uint8_t *key, const void *p, size_t len, uint8_t rs[2][EC_BYTES])
+static void sign(bool sha384, const uint8_t *key, const void *p, size_t len, uint8_t rs[2][EC_BYTES])
 {
     uint8_t hash[48];
 
     private_key(key);
-    ecdsa_sign(&k, NULL, sev_random, digest(false, p, len, hash), hash, &sig);
+    ecdsa_sign(&k, NULL, sev_random, digest(sha384, p, len, hash), hash, &sig);
     number_out(rs[0], sig.r);
     number_out(rs[1], sig.s);
+}
+
+void sev_sign(const uint8_t *key, const void *p, size_t len, uint8_t rs[2][EC_BYTES])
+{
+    sign(false, key, p, len, rs);
+}
+
+void snp_sign(const uint8_t *key, const void *p, size_t len, uint8_t rs[2][EC_BYTES])
+{
+    sign(true, key, p, len, rs);
+}
+
+bool snp_verify(const uint8_t pub[2][EC_BYTES], const void *p, size_t len, const uint8_t rs[2][EC_BYTES])
+{
+    uint8_t hash[48];
+
+    number_in(sig.r, rs[0]);
+    number_in(sig.s, rs[1]);
+    return public_point(pub) && ecdsa_verify(&q, digest(true, p, len, hash), hash, &sig);
 }
 
 void sev_cert_sign(SevCert *c, int slot, uint32_t usage, const uint8_t *key)

@@ -73,6 +73,7 @@ void svm_lbr_recheck(CPUX86State *env)
 void svm_lbr_event(CPUX86State *env)
 {
     env->sev.from = env->eip;
+    env->sev.rmp_insn = false;
 }
 
 void svm_lbr_event_done(CPUX86State *env, int vector)

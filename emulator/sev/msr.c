@@ -1,12 +1,14 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * CPUID leaf and MSRs of SEV and SEV-ES, and of last branch recording.
+ * CPUID leaf and MSRs of SEV, SEV-ES and SEV-SNP, and of last branch recording.
  */
 #include "qemu/osdep.h"
 #include "cpu.h"
 #include "compat.h"
+#include "msr.h"
 #include "vmcb.h"
+#include "tcg/snp/rmp.h"
 
 #define MSR_DEBUGCTL            0x1d9
 #define MSR_LASTBRANCHFROM      0x1db   /* ...TO, LASTINTFROM, LASTINTTO */
@@ -14,8 +16,9 @@
 #define MSR_HWCR                0xc0010015
 #define MSR_SEV_ES_GHCB         0xc0010130
 #define MSR_SEV_STATUS          0xc0010131
+#define MSR_RMP_BASE            0xc0010132
+#define MSR_RMP_END             0xc0010133
 
-#define SYSCFG_MEM_ENCRYPT      (1u << 23)
 #define HWCR_SMMLOCK            (1u << 0)
 #define HWCR_TSC_FREQ_SEL       (1u << 24)
 
@@ -23,6 +26,8 @@
 #define CPUID_SEV               (1u << 1)
 #define CPUID_VM_PAGE_FLUSH     (1u << 2)
 #define CPUID_SEV_ES            (1u << 3)
+#define CPUID_SEV_SNP           (1u << 4)
+#define CPUID_VMPL              (1u << 5)
 #define CPUID_V_TSC_AUX         (1u << 9)
 #define CPUID_COHERENT          (1u << 10)
 #define CPUID_DEBUG_SWAP        (1u << 14)
@@ -35,6 +40,10 @@ void sev_tcg_cpuid(CPUX86State *env, uint32_t *eax, uint32_t *ebx, uint32_t *ecx
     *eax = CPUID_SEV | CPUID_VM_PAGE_FLUSH | CPUID_SEV_ES | CPUID_V_TSC_AUX |
            CPUID_COHERENT | CPUID_DEBUG_SWAP;
     *ebx = SEV_CBIT | SEV_PHYS_REDUCED << 6;
+    if (snp_rmp_base) {
+        *eax |= CPUID_SEV_SNP | CPUID_VMPL;
+        *ebx |= SNP_VMPLS << 12;
+    }
     *ecx = SEV_ASIDS;
     *edx = SEV_MIN_SEV_ASID;
 }
@@ -58,7 +67,15 @@ bool sev_tcg_rdmsr(CPUX86State *env, uintptr_t ra)
             return false;
         }
         cpu_svm_check_intercept_param(env, SVM_EXIT_MSR, 0, ra);
-        val = msr == MSR_SYSCFG ? SYSCFG_MEM_ENCRYPT : HWCR_SMMLOCK | HWCR_TSC_FREQ_SEL;
+        val = msr == MSR_SYSCFG ? SYSCFG_MEM_ENCRYPT | s->syscfg : HWCR_SMMLOCK | HWCR_TSC_FREQ_SEL;
+        break;
+    case MSR_RMP_BASE:
+    case MSR_RMP_END:
+        if (!snp_rmp_base) {
+            return false;
+        }
+        cpu_svm_check_intercept_param(env, SVM_EXIT_MSR, 0, ra);
+        val = msr == MSR_RMP_BASE ? snp_rmp_base : snp_rmp_end;
         break;
     case MSR_SEV_STATUS:
         if (!sev || (!s->cbit && (env->hflags & HF_GUEST_MASK))) {
@@ -88,6 +105,17 @@ bool sev_tcg_wrmsr(CPUX86State *env, uintptr_t ra)
     if (msr == MSR_DEBUGCTL && (env->features[FEAT_SVM] & CPUID_SVM_LBRV)) {
         cpu_svm_check_intercept_param(env, SVM_EXIT_MSR, 1, ra);
         sev_lbr_control(env, val);
+        return true;
+    }
+    if (msr == MSR_SYSCFG && snp_rmp_base) {
+        cpu_svm_check_intercept_param(env, SVM_EXIT_MSR, 1, ra);
+        /* What turns SNP on stays until a reset */
+        env->sev.syscfg = (val & SYSCFG_SNP_READY) |
+                          (env->sev.syscfg & (SYSCFG_SNP_EN | SYSCFG_VMPL_EN));
+        if (env->sev.syscfg & SYSCFG_SNP_EN) {
+            snp_rmp_enable();
+            tlb_flush(env_cpu(env));
+        }
         return true;
     }
     if (msr != MSR_SEV_ES_GHCB || !env->sev.vmsa) {

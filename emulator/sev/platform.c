@@ -22,13 +22,13 @@ static bool nv_void;                    /* by a factory reset */
 static uint8_t chip_key[16], cek_key[EC_BYTES];
 static SevCert cek;
 
-/* Always the same on the same chip */
-static void chip_bytes(void *what, size_t len, uint8_t *p)
+void sev_chip_bytes(void *label, size_t len, uint8_t *p)
 {
+    const char *what = label ?: "cek";
     uint8_t mac[32], i;
 
     for (i = 0; i < len; i++) {
-        HMAC(&sev_chip, 4, mac, { what ?: "cek", 3 }, { &i, 1 });
+        HMAC(&sev_chip, 4, mac, { what, strlen(what) }, { &i, 1 });
         p[i] = mac[0];
     }
 }
@@ -78,8 +78,8 @@ int sev_init(int cmd, SevGuest *g, uint8_t *b)
            (nv && ldl_le_p(b + 32) < NV_SIZE), ST_LEN);
     REFUSE(flags && (!tmr || (tmr & (TMR_ALIGN - 1))), ST_ADDRESS);
 
-    chip_bytes((void *)"key", sizeof(chip_key), chip_key);
-    sev_cert_new(&cek, USAGE_CEK, cek_key, chip_bytes);
+    sev_chip_bytes((void *)"key", sizeof(chip_key), chip_key);
+    sev_cert_new(&cek, USAGE_CEK, cek_key, sev_chip_bytes);
     sev_id = nv ? &nv_copy : &flash;
     st = nv ? load() : ST_OK;
     nv_void &= !nv;
@@ -179,6 +179,6 @@ int sev_get_id(int cmd, SevGuest *g, uint8_t *b)
 {
     uint8_t id[64];
 
-    chip_bytes((void *)"id ", sizeof(id), id);
+    sev_chip_bytes((void *)"id ", sizeof(id), id);
     return sev_output(b, 8, id, sizeof(id));
 }

@@ -6,11 +6,14 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/log.h"
+#include "qapi/error.h"
+#include "hw/i386/x86-iommu.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/msi.h"
 #include "hw/qdev-properties.h"
 #include "compat.h"
 #include "firmware.h"
+#include "tcg/snp/firmware.h"
 
 #define TYPE_AMD_PSP "amd-psp"
 OBJECT_DECLARE_SIMPLE_TYPE(AmdPspState, AMD_PSP)
@@ -23,21 +26,32 @@ struct AmdPspState {
     PCIDevice parent_obj;
     MemoryRegion mmio;
     uint32_t reg[R_FEATURE / 4 + 1], chip;
-    bool opaque, self_test;
+    uint64_t vcek_tcb;
+    bool opaque, self_test, snp, vcek;
 };
+
+static int psp_length(int cmd)
+{
+    const SnpCommand *snp = snp_command(cmd);
+
+    return snp ? snp->len : cmd < ARRAY_SIZE(sev_commands) ? sev_commands[cmd].len : 0;
+}
 
 static void psp_doorbell(AmdPspState *s, uint32_t val)
 {
-    int cmd = (val >> 16) & 0x7ff, st;
-    int len = cmd < ARRAY_SIZE(sev_commands) ? sev_commands[cmd].len : 0;
+    int cmd = (val >> 16) & 0x7ff, st, len = psp_length(cmd);
     uint64_t addr = sev_paddr(&s->reg[R_CMDBUF / 4]);
-    uint8_t b[COMMAND_MAX] = { 0 };
+    uint8_t b[COMMAND_MAX] = { 0 }, was[COMMAND_MAX];
 
-    if ((len && !addr) || pci_dma_read(&s->parent_obj, addr, b, len)) {
+    /* The firmware knows physical addresses: no IOMMU translates for it */
+    if ((len && !addr) || !sev_host_io(addr, b, len, false)) {
         st = ST_ADDRESS;
     } else {
+        memcpy(was, b, len);
         st = sev_firmware_command(cmd, b);
-        pci_dma_write(&s->parent_obj, addr, b, len);
+        if (memcmp(b, was, len)) {
+            st = snp_output(addr, b, len) ?: st;
+        }
     }
     qemu_log_mask(LOG_UNIMP, "amd-psp: command %#x handle %#x: status %#x\n", cmd, ldl_le_p(b), st);
     s->reg[R_CMDRESP / 4] = CMDRESP_RESP | (val & 0x07ff0000) | st;
@@ -75,13 +89,29 @@ static const MemoryRegionOps psp_mmio_ops = {
 static void psp_realize(PCIDevice *pdev, Error **errp)
 {
     AmdPspState *s = AMD_PSP(pdev);
+    Error *err = NULL;
 
     if (msi_init(pdev, 0, 1, true, false, errp)) {
         return;
     }
+    if (s->snp && !(s->opaque && x86_iommu_get_default())) {
+        error_setg(errp, "amd-psp: snp=on needs opaque=on, and -device amd-iommu,snp=on before it");
+        return;
+    }
     sev_tcg_set_opaque(s->opaque);
-    sev_tcg_show_devices(pci_device_root_bus(pdev));
+    sev_tcg_show_devices(pci_device_root_bus(pdev), x86_iommu_get_default());
+    if (s->snp) {
+        snp_rmp_setup(&err);
+        if (err) {
+            error_propagate(errp, err);
+            return;
+        }
+    }
     sev_chip = s->chip;
+    if (s->vcek) {
+        snp_print_vcek(s->vcek_tcb ?: snp_current_tcb());
+        exit(0);
+    }
     if (s->self_test) {
         exit(!sev_self_test());
     }
@@ -94,6 +124,7 @@ static void psp_reset(DeviceState *dev)
     AmdPspState *s = AMD_PSP(dev);
 
     sev_shutdown(0, NULL, NULL);
+    snp_reset();
     memset(s->reg, 0, sizeof(s->reg));
     s->reg[R_CMDRESP / 4] = CMDRESP_RESP;
     s->reg[R_FEATURE / 4] = FEATURE_SEV;
@@ -101,7 +132,11 @@ static void psp_reset(DeviceState *dev)
 
 static const Property psp_properties[] = {
     DEFINE_PROP_BOOL("opaque", AmdPspState, opaque, true),
+    DEFINE_PROP_BOOL("snp", AmdPspState, snp, false),
     DEFINE_PROP_UINT32("chip", AmdPspState, chip, 0),
+    /* Print the public key of the chip's VCEK for a TCB version (0: the current one), and end */
+    DEFINE_PROP_BOOL("vcek", AmdPspState, vcek, false),
+    DEFINE_PROP_UINT64("vcek-tcb", AmdPspState, vcek_tcb, 0),
     DEFINE_PROP_BOOL("self-test", AmdPspState, self_test, false),
 };
 

@@ -31,6 +31,12 @@ typedef struct SevTcgState {
     uint64_t key;               /* memory encryption key of the running guest */
     uint64_t host_pat;
     bool private;               /* C-bit of the last leaf */
+    uint64_t gpa;               /* its address, without */
+    bool snp;                   /* the running guest is an SNP guest */
+    uint8_t vmpl;               /* of the VMSA that runs */
+    bool rmp_insn;              /* an instruction looks up the page it is to change */
+    uint32_t asid;
+    uint32_t syscfg;            /* what software has set in the MSR */
     uint64_t sev_status;        /* the guest's MSR C001_0131 */
     uint64_t features;          /* SEV_FEATURES of its VMSA */
     uint64_t lbr[5];            /* DEBUGCTL, last branch, last exception */
@@ -89,6 +95,13 @@ uint64_t sev_tcg_leaf(struct CPUArchState *env, uint64_t paddr, bool has_cbit);
 void sev_tcg_page(struct CPUArchState *env, int mmu_idx, uint64_t paddr);
 void sev_tcg_walk(struct CPUArchState *env, int ptw_idx, uint64_t paddr);
 
+/*
+ * Memory as the host's devices see it, or NULL: what an IOMMU translates to.
+ * Each word of it is copied, so a device of @bus needs room for a request.
+ */
+extern struct AddressSpace *sev_tcg_host_view;
+void sev_tcg_bounce(struct PCIBus *bus, int devfn);
+
 /* ---- between the files of this directory ---- */
 
 /* Does this intercept leave an SEV-ES guest by itself, without #VC? */
@@ -98,27 +111,5 @@ bool svm_tcg_automatic_exit(uint64_t code, uint64_t info1);
 void sev_lbr_control(struct CPUArchState *env, uint64_t debugctl);
 void sev_lbr_vmrun(struct CPUArchState *env);
 void sev_lbr_vmexit(struct CPUArchState *env);
-
-/* Is private memory scrambled for the host?  Fixed before a guest runs */
-extern bool sev_tcg_opaque;
-void sev_tcg_set_opaque(bool on);
-
-/* What the PSP has activated, by ASID: the guest's key, never 0 if active */
-extern uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
-
-/* Encrypt or decrypt (own inverse) the bytes at @paddr; key 0 does neither */
-void sev_tcg_crypt(uint64_t key, uint64_t paddr, uint8_t *buf, uint32_t len);
-/* Bring all RAM that holds plain text of @key into the form that the host sees */
-void sev_tcg_flush_key(uint64_t key);
-
-/* Memory as the host sees it, whichever form a page is in; devices of @bus see that too */
-extern struct AddressSpace sev_tcg_host_view;
-void sev_tcg_show_devices(struct PCIBus *bus);
-
-/* The pages that are VMSAs of @key: remember as encrypted, check, forget */
-void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page);
-/* Without @page: whatever it holds by now */
-bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page);
-void sev_tcg_forget_vmsas(uint64_t key);
 
 #endif

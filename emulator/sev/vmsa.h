@@ -11,6 +11,7 @@
 #define SA_GS                   0x050
 #define SA_LDTR                 0x070
 #define SA_TR                   0x090
+#define SA_VMPL                 0x0ca
 #define SA_DR0                  0x180
 #define SA_G_PAT                0x268
 #define SA_SEV_FEATURES         0x3b0
@@ -20,6 +21,7 @@
 #define SA_YMM                  0x570
 #define SA_USED                 0x670
 
+#define SEV_FEATURE_SNP_ACTIVE  (1ull << 0)
 #define SEV_FEATURE_DEBUG_SWAP  (1ull << 5)
 
 /* Type B: loaded by VMRUN and by #VMEXIT, saved for the guest alone */

@@ -13,6 +13,8 @@
 #include "compat.h"
 #include "vmcb.h"
 #include "vmsa.h"
+#include "memory.h"
+#include "tcg/snp/rmp.h"
 
 #define NESTED_CTL_SEV          (1u << 1)
 #define NESTED_CTL_SEV_ES       (1u << 2)
@@ -24,6 +26,15 @@ QEMU_BUILD_BUG_ON(offsetof(struct vmcb, save) != VMCB_SAVE);
 QEMU_BUILD_BUG_ON(offsetof(struct vmcb, control.nested_cr3) != 0xb0);
 QEMU_BUILD_BUG_ON(offsetof(struct vmcb_save_area, cr2) != 0x240);
 QEMU_BUILD_BUG_ON(sizeof(struct vmcb_save_area) < SEV_SAVE_SIZE);
+
+/* Is this page a VMSA that an SNP guest may be run from? */
+static bool vmsa_of(uint64_t vmsa, uint32_t asid)
+{
+    uint64_t e = snp_rmp_entry(vmsa);
+
+    return (e & RMP_STATE) == (RMP_ASSIGNED | RMP_VMSA | RMP_VALIDATED | RMP_ASID(asid)) &&
+           !(e & RMP_2M);
+}
 
 static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_t ra)
 {
@@ -45,12 +56,21 @@ static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_
         if (vmsa & (0xfff | ~MAKE_64BIT_MASK(0, env_archcpu(env)->phys_bits))) {
             cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
         }
-        cpu_physical_memory_read(vmsa, s->page, sizeof(s->page));
-        if (!sev_tcg_vmsa_sealed(s->key, vmsa, s->page)) {
+        s->asid = asid;
+        if (snp_asid[asid] && !vmsa_of(vmsa, asid)) {
+            cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
+        }
+        sev_page_io(vmsa, s->page, false);
+        if (!snp_asid[asid] && !sev_tcg_vmsa_sealed(s->key, vmsa, s->page)) {
             cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
         }
         sev_tcg_crypt(s->key, vmsa, s->page, sizeof(s->page));
         s->features = ldq_le_p(s->page + SA_SEV_FEATURES);
+        if (snp_asid[asid] != !!(s->features & SEV_FEATURE_SNP_ACTIVE)) {
+            cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
+        }
+        s->snp = snp_asid[asid];
+        s->vmpl = s->page[SA_VMPL] % SNP_VMPLS;
         s->sev_status |= SEV_STATUS_SEV_ES | s->features << 2;
         cpu_physical_memory_read(env->vm_vmcb + VMCB_SAVE, s->vmcb_save, SEV_SAVE_SIZE);
         cpu_physical_memory_write(env->vm_vmcb + VMCB_SAVE, s->page, SEV_SAVE_SIZE);
@@ -92,8 +112,10 @@ void sev_tcg_vmexit(CPUX86State *env)
         sev_move_type_b(env, s->page, debug_swap, false);
         sev_move_fpu(env, s->page, false);
         sev_tcg_crypt(s->key, vmsa, s->page, sizeof(s->page));
-        sev_tcg_vmsa_seal(s->key, vmsa, s->page);
-        cpu_physical_memory_write(vmsa, s->page, sizeof(s->page));
+        if (!s->snp) {
+            sev_tcg_vmsa_seal(s->key, vmsa, s->page);
+        }
+        sev_page_io(vmsa, s->page, true);
     }
     memset(s->page, 0, sizeof(s->page));
     cpu_physical_memory_write(env->vm_vmcb + VMCB_SAVE, s->vmcb_save, SEV_SAVE_SIZE);
@@ -108,4 +130,5 @@ void sev_tcg_vmexit(CPUX86State *env)
     sev_move_type_b(env, host, debug_swap, true);
     sev_reset_fpu(env);
     s->features = 0;
+    s->snp = false;
 }

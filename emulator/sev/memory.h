@@ -1,0 +1,62 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Memory encryption: what its files know of each other, and others of them.
+ */
+#ifndef I386_TCG_SEV_MEMORY_H
+#define I386_TCG_SEV_MEMORY_H
+
+#include "cpu.h"
+
+#define SEV_PAGE                4096
+
+/* ---- cipher.c ---- */
+
+/* Encrypt or decrypt (own inverse) the bytes at @paddr; key 0 does neither */
+void sev_tcg_crypt(uint64_t key, uint64_t paddr, uint8_t *buf, uint32_t len);
+
+/* ---- seals.c: VMSAs at rest ---- */
+
+/* The pages that are VMSAs of @key: remember as encrypted, check, forget */
+void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page);
+/* Without @page: whatever it holds by now */
+bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page);
+void sev_tcg_forget_vmsas(uint64_t key);
+
+/* ---- pages.c: whose plain text a page holds ---- */
+
+/* Is private memory scrambled for the host?  Fixed before a guest runs */
+extern bool sev_tcg_opaque;
+void sev_tcg_set_opaque(bool on);
+
+/* What the PSP has activated, by ASID: the guest's key, never 0 if active */
+extern uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
+
+/*
+ * Guards which key each page is under, and the reverse map table.  Taken by a
+ * CPU that translates code, so code must not be invalidated under it.
+ */
+extern QemuMutex sev_page_lock;
+
+/* Lock held: the key that the page at @paddr is the plain text of, 0: the host's form */
+uint64_t sev_page_key(uint64_t paddr);
+/* Let the page at @paddr hold plain text of @key, or what the host sees, for this CPU */
+void sev_page_want(uint64_t paddr, uint64_t key);
+/* Copy a whole page as the host would see it, from or to @buf, whichever form it is in */
+void sev_page_io(uint64_t paddr, uint8_t *buf, bool write);
+/*
+ * Call @change under the lock once no TLB holds the page at @paddr.  For a
+ * change that takes a right from somebody.
+ */
+void sev_page_settle(uint64_t paddr, void (*change)(void *opaque), void *opaque);
+/* Bring all RAM that holds plain text of @key into the form that the host sees */
+void sev_tcg_flush_key(uint64_t key);
+
+/* ---- view.c: memory as the host sees it, whichever form a page is in ---- */
+
+/* What the firmware sees; the view of devices is in sev.h, for the IOMMU */
+extern AddressSpace *sev_firmware_view;
+/* Let devices of @bus have the host's view; an IOMMU, if there is one, translates to it */
+void sev_tcg_show_devices(PCIBus *bus, bool iommu);
+
+#endif
