@@ -50,17 +50,35 @@ kernel_is_well() {
 	! dmesg | grep -E 'cut here|BUG:|Oops|general protection fault|Call Trace|rcu:.*stall|blocked for more'
 }
 
-# sev_es_guest VCPUS: boot the kernel and initrd of the payload as an SEV-ES guest; its console comes out.
-sev_es_guest() {
+# cbit: where the C-bit is, and how many address bits it costs, as QEMU wants it said. CPUID 0x8000001F, EBX.
+cbit() {
 	local ebx
-	# Where the C-bit is, and how many address bits it costs: CPUID 0x8000001F, EBX.
 	modprobe cpuid || return
 	ebx=$(dd if=/dev/cpu/0/cpuid bs=16 count=1 iflag=skip_bytes skip=$((0x8000001f)) status=none |
 		od -An -tu4 -j 4 -N 4)
-	qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 512 -nographic -nodefaults -no-reboot -serial stdio \
-		-machine q35,confidential-guest-support=sev0 \
-		-object "sev-guest,id=sev0,policy=5,cbitpos=$((ebx & 63)),reduced-phys-bits=$((ebx >> 6 & 63))" \
-		-drive if=pflash,format=raw,readonly=on,file=/usr/share/ovmf/OVMF.fd \
+	echo "cbitpos=$((ebx & 63)),reduced-phys-bits=$((ebx >> 6 & 63))"
+}
+
+# encrypted_guest VCPUS OPTION...: boot the kernel and initrd of the payload as the guest sev0; its console comes out.
+encrypted_guest() {
+	qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 512 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
 		-kernel /payload/vmlinuz -initrd /payload/initrd.gz \
 		-append "console=ttyS0 panic=-1 rdinit=/init" </dev/null
+}
+
+# sev_es_guest VCPUS: an SEV-ES guest.
+sev_es_guest() {
+	local bits
+	bits=$(cbit) || return
+	encrypted_guest "$1" -machine q35,confidential-guest-support=sev0 -object "sev-guest,id=sev0,policy=5,$bits" \
+		-drive if=pflash,format=raw,readonly=on,file=/usr/share/ovmf/OVMF.fd
+}
+
+# sev_snp_guest VCPUS: an SEV-SNP guest, on a host that was booted with --snp.
+sev_snp_guest() {
+	local bits
+	bits=$(cbit) || return
+	encrypted_guest "$1" -machine q35,confidential-guest-support=sev0,memory-backend=ram0 \
+		-object memory-backend-memfd,id=ram0,size=512M,share=true -object "sev-snp-guest,id=sev0,$bits" \
+		-bios /usr/share/ovmf/OVMF.fd
 }
