@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # The demo's guest: an initial RAM disk with some files to work on and the checksums that the work must give. Its kernel
-# is the one that the host runs.
+# is the one that the host runs, from which it has the driver of an SNP guest's firmware.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -11,6 +11,13 @@ cd "$1"
 mkdir -p tree/bin tree/data tree/proc tree/sys tree/dev tree/tmp
 cp /usr/bin/busybox tree/bin/
 cp /checkout/scripts/guest/init tree/init
+mkdir tree/modules
+modprobe --show-depends -S "$(cat /cache/kernel/release)" sev_guest |
+	sed -n 's/^insmod \([^ ]*\).*/\1/p' | while read -r module; do
+	name=$(basename "$module" .xz)
+	xz -dc "$module" >"tree/modules/$name"
+	echo "$name" >>tree/modules/order
+done
 for i in $(seq 1 16); do
 	head -c 262144 /dev/zero | openssl enc -aes-128-ctr -pass "pass:$i" -nosalt -pbkdf2 -iter 1 >"tree/data/file$i"
 done
