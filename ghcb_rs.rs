@@ -76,6 +76,8 @@ fn check() -> Result {
         pr_err!("log_level={number} is none of 0, 1 and 2\n");
         return Err(EINVAL);
     };
+    // SAFETY: This is called once, before anything can be observed.
+    unsafe { observe::init() };
     observe::set_log_level(level);
     livepatch::set_active(takeover == 1);
     Ok(())

@@ -17,16 +17,14 @@ use kernel::{
     fmt,
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
+    task::Pid,
 };
 pub(crate) use per_cpu::Counters;
-use ratelimit::RateLimit;
 
 /// Exits by kind, then error replies by kind.
 #[link_section = ".data..percpu"]
 // SAFETY: A static in that section.
 static COUNTERS: Counters<{ 2 * Kind::COUNT }> = unsafe { Counters::new() };
-
-static MESSAGES: RateLimit = RateLimit::new();
 
 /// How much is written to the log; see [`LogLevel`].
 static LOG_LEVEL: Atomic<i32> = Atomic::new(LogLevel::Refusals as i32);
@@ -57,6 +55,16 @@ impl LogLevel {
 /// Sets what is written to the log.
 pub(crate) fn set_log_level(level: LogLevel) {
     LOG_LEVEL.store(level as i32, Relaxed);
+}
+
+/// Makes this room ready.
+///
+/// # Safety
+///
+/// To be called once, and before any other function here.
+pub(crate) unsafe fn init() {
+    // SAFETY: By the caller.
+    unsafe { ratelimit::init() };
 }
 
 /// Counts an exit and what was answered.
@@ -112,24 +120,41 @@ impl Files {
     }
 }
 
+/// The guest that a message is about, named as KVM's own messages name it. C: `vcpu_unimpl()`.
+struct Guest {
+    /// Process ID of the VMM.
+    vmm: Pid,
+    vcpu: u32,
+}
+
+impl fmt::Display for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kvm [{}]: vcpu{}", self.vmm, self.vcpu)
+    }
+}
+
 /// Writes a complaint to the log, if the level and the rate allow it.
 ///
 /// `dump` asks for all that is known of a refused request. C: `kvm_amd.dump_invalid_vmcb`.
 #[cold]
 #[inline(never)]
 pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complaint) {
+    let guest = Guest {
+        vmm: current!().tgid(),
+        vcpu,
+    };
     let level = match complaint {
         Complaint::Terminated { .. }
         | Complaint::TerminatedByMsr(_)
         | Complaint::UnsupportedEvent { .. } => LogLevel::Terminations,
         _ => LogLevel::Refusals,
     };
-    if LOG_LEVEL.load(Relaxed) < level as i32 || !MESSAGES.allows() {
+    if LOG_LEVEL.load(Relaxed) < level as i32 || !ratelimit::allows() {
         return;
     }
     match complaint {
         Complaint::UnreachablePage(gpa) => {
-            pr_warn!("vcpu{vcpu}: no guest memory for a GHCB at {gpa:#x}\n");
+            pr_warn!("{guest}: no guest memory for a GHCB at {gpa:#x}\n");
         }
         Complaint::Refused {
             exit,
@@ -138,33 +163,33 @@ pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complain
             reason,
         } => {
             let code = exit.code;
-            pr_warn!("vcpu{vcpu}: exit code {code:?} refused: {reason:?}\n");
+            pr_warn!("{guest}: exit code {code:?} refused: {reason:?}\n");
             if dump {
-                dump_request(msr, exit, *valid, *scratch);
+                dump_request(&guest, msr, exit, *valid, *scratch);
             }
         }
         Complaint::UnknownMsr(value) => {
-            pr_warn!("vcpu{vcpu}: GHCB MSR holds no request: {:#x}\n", value.0);
+            pr_warn!("{guest}: GHCB MSR holds no request: {:#x}\n", value.0);
         }
         Complaint::TerminatedByMsr(reason) => {
             let (set, code) = (reason.set, reason.code);
-            pr_info!("vcpu{vcpu}: guest requested termination: {set:?}:{code:#x}\n");
+            pr_info!("{guest}: guest requested termination: {set:?}:{code:#x}\n");
         }
         Complaint::Terminated { info1, info2 } => {
             pr_info!(
-                "vcpu{vcpu}: guest requested termination: reason {info1:#x} info {info2:#x}\n"
+                "{guest}: guest requested termination: reason {info1:#x} info {info2:#x}\n"
             );
         }
         Complaint::UnsupportedEvent { info1, info2 } => {
-            pr_warn!("vcpu{vcpu}: guest reports an unsupported event: {info1:#x} {info2:#x}\n");
+            pr_warn!("{guest}: guest reports an unsupported event: {info1:#x} {info2:#x}\n");
         }
     }
 }
 
 /// Writes all that is known of a refused request. C: `dump_ghcb()`.
-fn dump_request(msr: GhcbMsr, exit: &Exit, valid: ValidBitmap, scratch: u64) {
+fn dump_request(guest: &Guest, msr: GhcbMsr, exit: &Exit, valid: ValidBitmap, scratch: u64) {
     let is_valid = |field| u8::from(valid.contains(field));
-    pr_warn!("GHCB (GPA={:016x}) snapshot:\n", msr.0);
+    pr_warn!("{guest}: GHCB (GPA={:016x}) snapshot:\n", msr.0);
     for (name, field, value) in [
         ("sw_exit_code", Field::SwExitCode, exit.code.0),
         ("sw_exit_info_1", Field::SwExitInfo1, exit.info1),

@@ -7,7 +7,7 @@
 // bindgen: --allowlist-type vcpu_svm --allowlist-type kvm_svm
 // bindgen: --allowlist-type klp_patch --allowlist-type klp_object --allowlist-type klp_func
 // bindgen: --allowlist-type module --allowlist-type tracepoint --allowlist-type srcu_struct
-// bindgen: --allowlist-type ftrace_ops --allowlist-type srcu_ctr --allowlist-type ratelimit_state --allowlist-type ghcb
+// bindgen: --allowlist-type ftrace_ops --allowlist-type srcu_ctr --allowlist-type ghcb
 // bindgen: --allowlist-type psc_hdr --allowlist-type psc_entry
 // bindgen: --allowlist-var 'KVM_EXIT_.*' --allowlist-var KVM_SYSTEM_EVENT_SEV_TERM
 // bindgen: --allowlist-var '__VCPU_REGS_.*' --allowlist-var 'SVM_EXIT_.*' --allowlist-var 'GHCB_.*'
@@ -15,7 +15,6 @@
 #include <linux/kvm_host.h>
 #include <linux/ftrace.h>
 #include <linux/livepatch.h>
-#include <linux/ratelimit.h>
 #include <linux/srcu.h>
 #include <linux/tracepoint.h>
 #include "svm/svm.h"
@@ -28,7 +27,6 @@ enum {
 	GHCB_RS_KVM_REQ_EVENT		= KVM_REQ_EVENT,
 	GHCB_RS_SNP_ACTIVE		= SVM_SEV_FEAT_SNP_ACTIVE,
 	GHCB_RS_MOD_RODATA		= MOD_RODATA,
-	GHCB_RS_HZ			= HZ,
 	GHCB_RS_FOLL_WRITE		= FOLL_WRITE,
 	GHCB_RS_MEMSLOT_INVALID		= KVM_MEMSLOT_INVALID,
 	GHCB_RS_MEM_READONLY		= KVM_MEM_READONLY,

@@ -1,50 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A limit on messages that a guest can cause.
+//! A limit on messages that a guest can cause: as the kernel's `DEFAULT_RATELIMIT_*` have it, ten in five seconds.
 
-use crate::kvm::bindings::ratelimit_state;
-use core::{cell::UnsafeCell, mem::MaybeUninit};
-use kernel::{
-    ffi::{c_char, c_int},
-    prelude::*,
-};
+use kernel::{bindings::ktime_get, prelude::*, sync::global_lock, time::NSEC_PER_SEC};
 
-extern "C" {
-    /// C: `include/linux/ratelimit.h`.
-    fn ___ratelimit(state: *mut ratelimit_state, func: *const c_char) -> c_int;
-}
-
-/// `DEFAULT_RATELIMIT_INTERVAL`, in jiffies: five seconds.
-const INTERVAL: c_int = 5 * HZ;
+/// `DEFAULT_RATELIMIT_INTERVAL`, in nanoseconds.
+const INTERVAL: i64 = 5 * NSEC_PER_SEC;
 
 /// `DEFAULT_RATELIMIT_BURST`: messages in an interval.
-const BURST: c_int = 10;
+const BURST: u32 = 10;
 
-/// `HZ`.
-const HZ: c_int = crate::kvm::bindings::GHCB_RS_HZ as c_int;
+/// What was written in the interval that is under way.
+struct Interval {
+    /// Nanoseconds of the monotonic clock, once there was one.
+    begun: Option<i64>,
+    written: u32,
+    suppressed: u32,
+}
 
-/// A `struct ratelimit_state`.
-pub(super) struct RateLimit(UnsafeCell<ratelimit_state>);
+global_lock! {
+    // SAFETY: `init()` comes before anything else of this file.
+    unsafe(uninit) static CURRENT: SpinLock<Interval> = Interval {
+        begun: None,
+        written: 0,
+        suppressed: 0,
+    };
+}
 
-// SAFETY: `___ratelimit()` takes the lock of the state, or leaves it alone when someone else holds it.
-unsafe impl Sync for RateLimit {}
+/// Makes the limit ready.
+///
+/// # Safety
+///
+/// To be called once, and before any other function here.
+pub(super) unsafe fn init() {
+    // SAFETY: By the caller.
+    unsafe { CURRENT.init() };
+}
 
-impl RateLimit {
-    /// C: `RATELIMIT_STATE_INIT()`.
-    pub(super) const fn new() -> Self {
-        let mut state = MaybeUninit::<ratelimit_state>::zeroed();
-        let fields = state.as_mut_ptr();
-        // SAFETY: `fields` is valid for writes. Zero is an unlocked lock and a fresh count.
-        unsafe {
-            (*fields).interval = INTERVAL;
-            (*fields).burst = BURST;
-            Self(UnsafeCell::new(state.assume_init()))
+/// Whether one more message may be written now. Says how many were not, once an interval is over.
+pub(super) fn allows() -> bool {
+    // SAFETY: In a task, with the clock running.
+    let now = unsafe { ktime_get() };
+    let mut current = CURRENT.lock();
+    // Not `Instant::elapsed()`, which may panic.
+    let is_over = |begun: i64| now.wrapping_sub(begun) >= INTERVAL;
+    if current.begun.is_none_or(is_over) {
+        if current.suppressed != 0 {
+            pr_warn!("{} messages about guests suppressed\n", current.suppressed);
         }
+        *current = Interval {
+            begun: Some(now),
+            written: 0,
+            suppressed: 0,
+        };
     }
-
-    /// Whether one more message may be written now.
-    pub(super) fn allows(&self) -> bool {
-        // SAFETY: The state lives as long as the module; the name is a C string.
-        unsafe { ___ratelimit(self.0.get(), c"ghcb_rs".as_char_ptr()) != 0 }
+    if current.written < BURST {
+        current.written += 1;
+        return true;
     }
+    current.suppressed = current.suppressed.saturating_add(1);
+    false
 }
