@@ -183,7 +183,7 @@ impl Vcpu for KvmVcpu {
     fn c_bit(&self) -> u8 {
         let slot = &raw const imports::address::SEV_ENC_BIT;
         // SAFETY: The livepatch loader has filled the slot; kvm_amd writes the variable when it loads only.
-        unsafe { *slot.read_volatile() as u8 }
+        unsafe { *slot.read_volatile() }
     }
 
     fn time_stamp(&self) -> u64 {

@@ -166,7 +166,7 @@ pub(crate) mod address {
         #[link_name = "ghcb_rs_addr_vm_list"]
         pub(crate) static VM_LIST: *mut list_head;
         #[link_name = "ghcb_rs_addr_sev_enc_bit"]
-        pub(crate) static SEV_ENC_BIT: *const u32;
+        pub(crate) static SEV_ENC_BIT: *const u8;
         #[link_name = "ghcb_rs_addr_dump_invalid_vmcb"]
         pub(crate) static DUMP_INVALID_VMCB: *const bool;
         #[link_name = "ghcb_rs_addr_tp_enter"]

@@ -112,31 +112,44 @@ impl TracedPage {
     }
 }
 
-/// A function that calls the probes of a tracepoint for the page.
-type PageIterator = unsafe extern "C" fn(*mut c_void, u32, *const c_void) -> i32;
-
-/// Calls the probes of a tracepoint for the page.
-#[cold]
-#[inline(never)]
+/// Calls the probes of a tracepoint for the page: `iterate` calls its iterator, by name, so that nothing is reached by an
+/// indirect call.
+#[inline(always)]
 fn call_page_probes(
-    iterate: PageIterator,
-    vcpu_id: u32,
+    iterate: impl FnOnce(*const c_void),
     exit_code: ExitCode,
     info1: u64,
     info2: u64,
 ) {
     let page = TracedPage::new(exit_code, info1, info2);
     let _probes = ProbeGuard::new();
+    iterate(page.as_ghcb());
+}
+
+/// Calls the probes of `kvm_vmgexit_enter`.
+#[cold]
+#[inline(never)]
+fn call_enter_probes(vcpu_id: u32, exit_code: ExitCode, info1: u64, info2: u64) {
     // SAFETY: The probes read `sw_exit_code`, `sw_exit_info_1` and `sw_exit_info_2` of a `struct ghcb`, and
-    // keep no pointer to it. They stay alive while the guard does.
-    unsafe { iterate(ptr::null_mut(), vcpu_id, page.as_ghcb()) };
+    // keep no pointer to it. `call_page_probes()` keeps them alive.
+    let iterate = |page| unsafe { _ = imports::traceiter_enter(ptr::null_mut(), vcpu_id, page) };
+    call_page_probes(iterate, exit_code, info1, info2);
+}
+
+/// Calls the probes of `kvm_vmgexit_exit`.
+#[cold]
+#[inline(never)]
+fn call_exit_probes(vcpu_id: u32, exit_code: ExitCode, info1: u64, info2: u64) {
+    // SAFETY: As for `call_enter_probes()`.
+    let iterate = |page| unsafe { _ = imports::traceiter_exit(ptr::null_mut(), vcpu_id, page) };
+    call_page_probes(iterate, exit_code, info1, info2);
 }
 
 /// `kvm_vmgexit_enter`.
 #[inline(always)]
 pub(super) fn enter(vcpu_id: impl FnOnce() -> u32, exit_code: ExitCode, info1: u64, info2: u64) {
     if Tracepoint::Enter.is_enabled() {
-        call_page_probes(imports::traceiter_enter, vcpu_id(), exit_code, info1, info2);
+        call_enter_probes(vcpu_id(), exit_code, info1, info2);
     }
 }
 
@@ -149,7 +162,7 @@ pub(super) fn exit(
 ) {
     if Tracepoint::Exit.is_enabled() {
         let (info1, info2) = reply();
-        call_page_probes(imports::traceiter_exit, vcpu_id(), exit_code, info1, info2);
+        call_exit_probes(vcpu_id(), exit_code, info1, info2);
     }
 }
 
