@@ -57,18 +57,10 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
         );
         return EINVAL.to_errno();
     }
-    // SAFETY: The livepatch loader has filled the slots with the addresses of functions of kvm_amd.
-    let entries = unsafe {
-        [
-            (&raw const imports::address::SEV_HANDLE_VMGEXIT).read_volatile(),
-            (&raw const imports::address::SEV_ES_UNMAP_GHCB).read_volatile(),
-            (&raw const imports::address::SEV_VCPU_NEEDS_INITIALIZATION).read_volatile(),
-            (&raw const imports::address::SVM_COMPLETE_EMULATED_MSR).read_volatile(),
-        ]
-    };
-    for entry in entries {
-        // SAFETY: A function of kvm_amd is longer than its entry.
-        if !unsafe { is_traced(entry) } {
+    for slot in imports::entry::ALL {
+        // SAFETY: The livepatch loader has filled the slots with the addresses of functions, and each is longer
+        // than its entry.
+        if !unsafe { is_traced(slot.read_volatile()) } {
             pr_err!("a function of kvm_amd has no ftrace entry, so it cannot be replaced\n");
             return EINVAL.to_errno();
         }

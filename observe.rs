@@ -176,9 +176,7 @@ pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complain
             pr_info!("{guest}: guest requested termination: {set:?}:{code:#x}\n");
         }
         Complaint::Terminated { info1, info2 } => {
-            pr_info!(
-                "{guest}: guest requested termination: reason {info1:#x} info {info2:#x}\n"
-            );
+            pr_info!("{guest}: guest requested termination: reason {info1:#x} info {info2:#x}\n");
         }
         Complaint::UnsupportedEvent { info1, info2 } => {
             pr_warn!("{guest}: guest reports an unsupported event: {info1:#x} {info2:#x}\n");

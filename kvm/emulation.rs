@@ -122,12 +122,12 @@ impl Emulator for KvmVcpu {
             (*self.vmcb()).__bindgen_anon_1.save.cpl = emulation.cpl;
             if let Some(xcr0) = emulation.xcr0 {
                 if xcr0 != (*self.vcpu()).arch.xcr0 {
-                    imports::kvm_set_xcr(self.vcpu(), 0, xcr0);
+                    imports::__kvm_set_xcr(self.vcpu(), 0, xcr0);
                 }
             }
             if let Some(xss) = emulation.xss {
                 if xss != (*self.vcpu()).arch.ia32_xss {
-                    imports::kvm_emulate_msr_write(self.vcpu(), bindings::MSR_IA32_XSS, xss);
+                    imports::__kvm_emulate_msr_write(self.vcpu(), bindings::MSR_IA32_XSS, xss);
                 }
             }
         }

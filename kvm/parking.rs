@@ -186,7 +186,7 @@ impl KvmVcpu {
             }
             // Perhaps memory that is no page of the host's.
             let map = &raw mut (*self.svm()).sev_es.ghcb_map;
-            imports::kvm_vcpu_map(self.vcpu(), page.gfn(), map, true) == 0
+            imports::__kvm_vcpu_map(self.vcpu(), page.gfn(), map, true) == 0
         }
     }
 

@@ -31,10 +31,14 @@ impl Tracepoint {
     #[inline(always)]
     fn listeners(self) -> i32 {
         let slot = match self {
-            Self::Enter => &raw const imports::address::TRACEPOINT_ENTER,
-            Self::Exit => &raw const imports::address::TRACEPOINT_EXIT,
-            Self::MsrEnter => &raw const imports::address::TRACEPOINT_MSR_ENTER,
-            Self::MsrExit => &raw const imports::address::TRACEPOINT_MSR_EXIT,
+            Self::Enter => &raw const imports::address::__TRACEPOINT_KVM_VMGEXIT_ENTER,
+            Self::Exit => &raw const imports::address::__TRACEPOINT_KVM_VMGEXIT_EXIT,
+            Self::MsrEnter => {
+                &raw const imports::address::__TRACEPOINT_KVM_VMGEXIT_MSR_PROTOCOL_ENTER
+            }
+            Self::MsrExit => {
+                &raw const imports::address::__TRACEPOINT_KVM_VMGEXIT_MSR_PROTOCOL_EXIT
+            }
         };
         // SAFETY: The livepatch loader has filled the slot: this runs in functions that replace kvm_amd's
         // and in no others. The tracepoint lives as long as kvm, and the counter in it is an atomic.
@@ -132,7 +136,9 @@ fn call_page_probes(
 fn call_enter_probes(vcpu_id: u32, exit_code: ExitCode, info1: u64, info2: u64) {
     // SAFETY: The probes read `sw_exit_code`, `sw_exit_info_1` and `sw_exit_info_2` of a `struct ghcb`, and
     // keep no pointer to it. `call_page_probes()` keeps them alive.
-    let iterate = |page| unsafe { _ = imports::traceiter_enter(ptr::null_mut(), vcpu_id, page) };
+    let iterate = |page| unsafe {
+        _ = imports::__traceiter_kvm_vmgexit_enter(ptr::null_mut(), vcpu_id, page)
+    };
     call_page_probes(iterate, exit_code, info1, info2);
 }
 
@@ -141,7 +147,8 @@ fn call_enter_probes(vcpu_id: u32, exit_code: ExitCode, info1: u64, info2: u64) 
 #[inline(never)]
 fn call_exit_probes(vcpu_id: u32, exit_code: ExitCode, info1: u64, info2: u64) {
     // SAFETY: As for `call_enter_probes()`.
-    let iterate = |page| unsafe { _ = imports::traceiter_exit(ptr::null_mut(), vcpu_id, page) };
+    let iterate =
+        |page| unsafe { _ = imports::__traceiter_kvm_vmgexit_exit(ptr::null_mut(), vcpu_id, page) };
     call_page_probes(iterate, exit_code, info1, info2);
 }
 
@@ -178,7 +185,7 @@ pub(super) fn is_msr_traced() -> bool {
 fn call_msr_enter_probes(vcpu_id: u32, msr: u64) {
     let _probes = ProbeGuard::new();
     // SAFETY: The probes take their arguments by value, and stay alive while the guard does.
-    unsafe { imports::traceiter_msr_enter(ptr::null_mut(), vcpu_id, msr) };
+    unsafe { imports::__traceiter_kvm_vmgexit_msr_protocol_enter(ptr::null_mut(), vcpu_id, msr) };
 }
 
 /// Calls the probes of `kvm_vmgexit_msr_protocol_exit`.
@@ -187,7 +194,9 @@ fn call_msr_enter_probes(vcpu_id: u32, msr: u64) {
 fn call_msr_exit_probes(vcpu_id: u32, msr: u64, result: i32) {
     let _probes = ProbeGuard::new();
     // SAFETY: As for `call_msr_enter_probes()`.
-    unsafe { imports::traceiter_msr_exit(ptr::null_mut(), vcpu_id, msr, result) };
+    unsafe {
+        imports::__traceiter_kvm_vmgexit_msr_protocol_exit(ptr::null_mut(), vcpu_id, msr, result)
+    };
 }
 
 /// `kvm_vmgexit_msr_protocol_enter`.

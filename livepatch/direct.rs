@@ -13,7 +13,7 @@ use super::replacement;
 use crate::kvm::{
     bindings::ftrace_ops,
     deferral,
-    imports::{self, address},
+    imports::{self, entry},
 };
 use core::{cell::UnsafeCell, mem::MaybeUninit};
 use kernel::{
@@ -81,11 +81,11 @@ pub(super) unsafe fn init() {
 /// What looks after deferred replies: there before any can be, until none is left.
 static DELIVERY: [Redirection; 2] = [
     Redirection::new(
-        &raw const address::SVM_COMPLETE_EMULATED_MSR,
+        &raw const entry::SVM_COMPLETE_EMULATED_MSR,
         replacement::of_svm_complete_emulated_msr,
     ),
     Redirection::new(
-        &raw const address::SEV_VCPU_NEEDS_INITIALIZATION,
+        &raw const entry::SEV_VCPU_NEEDS_INITIALIZATION,
         replacement::of_sev_vcpu_needs_initialization,
     ),
 ];
@@ -93,11 +93,11 @@ static DELIVERY: [Redirection; 2] = [
 /// What handles exits.
 static HANDLING: [Redirection; 2] = [
     Redirection::new(
-        &raw const address::SEV_HANDLE_VMGEXIT,
+        &raw const entry::SEV_HANDLE_VMGEXIT,
         replacement::of_sev_handle_vmgexit,
     ),
     Redirection::new(
-        &raw const address::SEV_ES_UNMAP_GHCB,
+        &raw const entry::SEV_ES_UNMAP_GHCB,
         replacement::of_sev_es_unmap_ghcb,
     ),
 ];

@@ -13,6 +13,7 @@
 #[path = "../../kvm/bindings.rs"]
 mod bindings;
 #[path = "../../kvm/relocation.rs"]
+#[expect(unused_imports, unused_macros, reason = "made for the module; no variable is needed here")]
 mod relocation;
 
 use bindings::{ftrace_ops, klp_func, klp_object, klp_patch, kvm_vcpu, vcpu_svm};
@@ -24,7 +25,7 @@ use kernel::{
     str::as_char_ptr_in_const_context,
     sync::atomic::{Atomic, Relaxed},
 };
-use relocation::{addresses, functions};
+use relocation::{called, klp_symbol, replaced, slot, trampoline};
 
 module! {
     type: GhcbFloor,
@@ -45,42 +46,31 @@ module! {
 #[used]
 static MODINFO: [u8; 12] = *b"livepatch=Y\0";
 
-functions! {
-    "kvm_amd" "sev_free_vcpu" as "ghcb_floor_sev_free_vcpu", 9;
-    "kvm_amd" "svm_invoke_exit_handler" as "ghcb_floor_svm_invoke_exit_handler", 0;
-    "kvm" "kvm_sev_es_mmio" as "ghcb_floor_kvm_sev_es_mmio", 0;
-    "kvm" "kvm_sev_es_string_io" as "ghcb_floor_kvm_sev_es_string_io", 0;
-    "kvm" "kvm_read_l1_tsc" as "ghcb_floor_kvm_read_l1_tsc", 0;
+replaced! {
+    kvm_amd {
+        fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int;
+        fn sev_free_vcpu(vcpu: *mut kvm_vcpu);
+    }
 }
 
-addresses! {
-    "kvm_amd" "sev_handle_vmgexit" as "ghcb_floor_vmgexit";
+called! {
+    kvm_amd {
+        fn svm_invoke_exit_handler(vcpu: *mut kvm_vcpu, exit_code: u64) -> c_int;
+    }
+    kvm {
+        fn kvm_sev_es_mmio(vcpu: *mut kvm_vcpu, is_write: bool, gpa: u64, bytes: c_uint, data: *mut c_void) -> c_int;
+        fn kvm_sev_es_string_io(
+            vcpu: *mut kvm_vcpu, size: c_uint, port: c_uint, data: *mut c_void, count: c_uint, is_in: c_int,
+        ) -> c_int;
+        fn kvm_read_l1_tsc(vcpu: *mut kvm_vcpu, host_tsc: u64) -> u64;
+    }
 }
 
 #[expect(
     improper_ctypes,
-    reason = "KVM's structures hold empty ones, which C never passes by value"
+    reason = "the kernel's structures hold empty ones, which C never passes by value"
 )]
 extern "C" {
-    static ghcb_floor_vmgexit: usize;
-    fn ghcb_floor_sev_free_vcpu(vcpu: *mut kvm_vcpu);
-    fn ghcb_floor_svm_invoke_exit_handler(vcpu: *mut kvm_vcpu, exit_code: u64) -> c_int;
-    fn ghcb_floor_kvm_sev_es_mmio(
-        vcpu: *mut kvm_vcpu,
-        is_write: bool,
-        gpa: u64,
-        bytes: c_uint,
-        data: *mut c_void,
-    ) -> c_int;
-    fn ghcb_floor_kvm_sev_es_string_io(
-        vcpu: *mut kvm_vcpu,
-        size: c_uint,
-        port: c_uint,
-        data: *mut c_void,
-        count: c_uint,
-        is_in: c_int,
-    ) -> c_int;
-    fn ghcb_floor_kvm_read_l1_tsc(vcpu: *mut kvm_vcpu, host_tsc: u64) -> u64;
     fn klp_enable_patch(patch: *mut klp_patch) -> c_int;
     fn ftrace_set_filter_ip(
         ops: *mut ftrace_ops,
@@ -127,37 +117,37 @@ unsafe extern "C" fn emulation(vcpu: *mut kvm_vcpu) -> c_int {
             1 => {
                 *register(bindings::__VCPU_REGS_RAX) = 0;
                 *register(bindings::__VCPU_REGS_RCX) = 0;
-                ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_CPUID.into())
+                svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_CPUID.into())
             }
             access @ (2 | 3) => {
                 *register(bindings::__VCPU_REGS_RCX) = operand as c_ulong;
                 *register(bindings::__VCPU_REGS_RAX) = 6;
                 *register(bindings::__VCPU_REGS_RDX) = 0;
                 (*control).exit_info_1 = access - 2;
-                ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_MSR.into())
+                svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_MSR.into())
             }
             4 => {
                 (*control).exit_info_1 = operand;
-                ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_IOIO.into())
+                svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_IOIO.into())
             }
             5 => {
                 let (port, is_in) = ((operand >> 16) as c_uint, (operand & 1) as c_int);
-                ghcb_floor_kvm_sev_es_string_io(vcpu, 1, port, data, length, is_in)
+                kvm_sev_es_string_io(vcpu, 1, port, data, length, is_in)
             }
             6 => {
                 *register(bindings::__VCPU_REGS_RAX) =
-                    ghcb_floor_kvm_read_l1_tsc(vcpu, core::arch::x86_64::_rdtsc()) as c_ulong;
+                    kvm_read_l1_tsc(vcpu, core::arch::x86_64::_rdtsc()) as c_ulong;
                 1
             }
             access @ (7 | 8) => {
-                ghcb_floor_kvm_sev_es_mmio(vcpu, access == 8, operand, length, data)
+                kvm_sev_es_mmio(vcpu, access == 8, operand, length, data)
             }
             9 => {
                 *register(bindings::__VCPU_REGS_RAX) = operand as c_ulong;
                 *register(bindings::__VCPU_REGS_RBX) = 0;
                 *register(bindings::__VCPU_REGS_RCX) = 1;
                 *register(bindings::__VCPU_REGS_RDX) = 0;
-                ghcb_floor_svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_VMMCALL.into())
+                svm_invoke_exit_handler(vcpu, bindings::SVM_EXIT_VMMCALL.into())
             }
             _ => 1,
         }
@@ -189,7 +179,7 @@ const FENTRY_OFFSET: usize = 4;
 /// As for the original.
 unsafe extern "C" fn sev_free_vcpu(vcpu: *mut kvm_vcpu) {
     // SAFETY: The argument is that of the original.
-    unsafe { ghcb_floor_sev_free_vcpu(vcpu) };
+    unsafe { c_sev_free_vcpu(vcpu) };
 }
 
 /// Puts the replacement in place.
@@ -200,8 +190,9 @@ unsafe extern "C" fn sev_free_vcpu(vcpu: *mut kvm_vcpu) {
 unsafe extern "C" fn post_patch(_object: *mut klp_object) {
     // SAFETY: The livepatch loader has filled the slot. The core calls this once before `pre_unpatch()`.
     let result = unsafe {
-        let entry = (&raw const ghcb_floor_vmgexit).read_volatile() + FENTRY_OFFSET;
-        match ftrace_set_filter_ip(OPS.0.get(), entry, 0, 0) {
+        let function = (&raw const entry::SEV_HANDLE_VMGEXIT).read_volatile();
+        let ip = function as usize + FENTRY_OFFSET;
+        match ftrace_set_filter_ip(OPS.0.get(), ip, 0, 0) {
             0 => register_ftrace_direct(OPS.0.get(), replacement()),
             error => error,
         }
