@@ -5,10 +5,11 @@
 //!
 //! Each function is to be called only while kvm_amd is loaded, that is, from a function that replaces one of
 //! kvm_amd's or from a livepatch callback. Prototypes are those of `arch/x86/kvm/svm/`, `arch/x86/kvm/x86.h`,
-//! `include/linux/kvm_host.h` and `arch/x86/kvm/trace.h`.
+//! `include/linux/kvm_host.h` and `arch/x86/kvm/trace.h`; `scripts/kvm-prototypes` proves them, and the sizes of variables,
+//! against the kernel's modules.
 
 use super::{
-    bindings::{kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu, vcpu_svm},
+    bindings::{ghcb, kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu, vcpu_svm},
     relocation::{called, klp_symbol, replaced, slot, trampoline, variables},
 };
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
@@ -51,8 +52,8 @@ called! {
         fn __kvm_set_xcr(vcpu: *mut kvm_vcpu, index: u32, value: u64) -> c_int;
         fn __kvm_emulate_msr_write(vcpu: *mut kvm_vcpu, index: u32, value: u64) -> c_int;
         fn kvm_read_l1_tsc(vcpu: *mut kvm_vcpu, host_tsc: u64) -> u64;
-        fn __traceiter_kvm_vmgexit_enter(data: *mut c_void, vcpu_id: c_uint, ghcb: *const c_void) -> c_int;
-        fn __traceiter_kvm_vmgexit_exit(data: *mut c_void, vcpu_id: c_uint, ghcb: *const c_void) -> c_int;
+        fn __traceiter_kvm_vmgexit_enter(data: *mut c_void, vcpu_id: c_uint, page: *mut ghcb) -> c_int;
+        fn __traceiter_kvm_vmgexit_exit(data: *mut c_void, vcpu_id: c_uint, page: *mut ghcb) -> c_int;
         fn __traceiter_kvm_vmgexit_msr_protocol_enter(data: *mut c_void, vcpu_id: c_uint, msr: u64) -> c_int;
         fn __traceiter_kvm_vmgexit_msr_protocol_exit(
             data: *mut c_void, vcpu_id: c_uint, msr: u64, result: c_int,

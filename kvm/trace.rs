@@ -12,7 +12,6 @@ use crate::ghcb_abi::{
 };
 use core::{
     arch::asm,
-    ffi::c_void,
     ptr,
     sync::atomic::{AtomicI32, Ordering},
 };
@@ -111,8 +110,8 @@ impl TracedPage {
     }
 
     /// The argument of the tracepoint.
-    fn as_ghcb(&self) -> *const c_void {
-        ptr::from_ref(self).cast()
+    fn as_ghcb(&mut self) -> *mut bindings::ghcb {
+        ptr::from_mut(self).cast()
     }
 }
 
@@ -120,12 +119,12 @@ impl TracedPage {
 /// indirect call.
 #[inline(always)]
 fn call_page_probes(
-    iterate: impl FnOnce(*const c_void),
+    iterate: impl FnOnce(*mut bindings::ghcb),
     exit_code: ExitCode,
     info1: u64,
     info2: u64,
 ) {
-    let page = TracedPage::new(exit_code, info1, info2);
+    let mut page = TracedPage::new(exit_code, info1, info2);
     let _probes = ProbeGuard::new();
     iterate(page.as_ghcb());
 }
