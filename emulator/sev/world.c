@@ -66,11 +66,12 @@ static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_
         }
         sev_tcg_crypt(s->key, vmsa, s->page, sizeof(s->page));
         s->features = ldq_le_p(s->page + SA_SEV_FEATURES);
-        if (snp_asid[asid] != !!(s->features & SEV_FEATURE_SNP_ACTIVE)) {
+        if ((s->features & ~SEV_FEATURES) || s->page[SA_VMPL] >= SNP_VMPLS ||
+            snp_asid[asid] != !!(s->features & SEV_FEATURE_SNP_ACTIVE)) {
             cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
         }
         s->snp = snp_asid[asid];
-        s->vmpl = s->page[SA_VMPL] % SNP_VMPLS;
+        s->vmpl = s->page[SA_VMPL];
         s->sev_status |= SEV_STATUS_SEV_ES | s->features << 2;
         cpu_physical_memory_read(env->vm_vmcb + VMCB_SAVE, s->vmcb_save, SEV_SAVE_SIZE);
         cpu_physical_memory_write(env->vm_vmcb + VMCB_SAVE, s->page, SEV_SAVE_SIZE);

@@ -126,6 +126,10 @@ static int rmpadjust(CPUX86State *env, uintptr_t ra)
     if (vmpl >= SNP_VMPLS) {
         return FAIL_INPUT;
     }
+    /* Only those below one's own get something */
+    if (vmpl <= env->sev.vmpl) {
+        return FAIL_PERMISSION;
+    }
     paddr = private_page(env, va, large, ra);
     e = snp_rmp_entry(paddr);
     hi = snp_rmp(paddr)->hi;
@@ -136,8 +140,8 @@ static int rmpadjust(CPUX86State *env, uintptr_t ra)
     if (large && !(e & RMP_2M)) {
         return FAIL_SIZEMISMATCH;
     }
-    /* Only to those below, only what one has; and only the uppermost makes VMSAs */
-    if (vmpl <= env->sev.vmpl || (perms & ~extract64(hi, 8 * env->sev.vmpl, 8)) ||
+    /* Only what one has oneself; and only the uppermost makes VMSAs */
+    if ((perms & ~extract64(hi, 8 * env->sev.vmpl, 8)) ||
         (env->sev.vmpl && !(rdx & ADJUST_VMSA) != !(e & RMP_VMSA))) {
         return FAIL_PERMISSION;
     }
@@ -204,7 +208,7 @@ static int psmash(CPUX86State *env)
     }
     e = head->lo;
     hi = head->hi;
-    if (!(e & RMP_ASSIGNED) || !(e & RMP_2M) || (e & RMP_IMMUTABLE) || !(e & RMP_ASID_MASK)) {
+    if (!(e & RMP_ASSIGNED) || !(e & RMP_2M) || (e & RMP_IMMUTABLE)) {
         return FAIL_PERMISSION;
     }
     for (i = 0; i < LARGE_PAGE / TARGET_PAGE_SIZE; i++) {
