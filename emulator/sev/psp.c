@@ -26,8 +26,8 @@ struct AmdPspState {
     PCIDevice parent_obj;
     MemoryRegion mmio;
     uint32_t reg[R_FEATURE / 4 + 1], chip;
-    uint64_t vcek_tcb;
-    bool opaque, self_test, snp, vcek;
+    uint64_t tcb;
+    bool opaque, self_test, snp, keys;
 };
 
 static int psp_length(int cmd)
@@ -108,8 +108,8 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
         }
     }
     sev_chip = s->chip;
-    if (s->vcek) {
-        snp_print_vcek(s->vcek_tcb ?: snp_current_tcb());
+    if (s->keys) {
+        snp_print_keys(s->tcb ?: snp_current_tcb());
         exit(0);
     }
     if (s->self_test) {
@@ -134,9 +134,9 @@ static const Property psp_properties[] = {
     DEFINE_PROP_BOOL("opaque", AmdPspState, opaque, true),
     DEFINE_PROP_BOOL("snp", AmdPspState, snp, false),
     DEFINE_PROP_UINT32("chip", AmdPspState, chip, 0),
-    /* Print the public key of the chip's VCEK for a TCB version (0: the current one), and end */
-    DEFINE_PROP_BOOL("vcek", AmdPspState, vcek, false),
-    DEFINE_PROP_UINT64("vcek-tcb", AmdPspState, vcek_tcb, 0),
+    /* Print what the issuer of certificates needs, for a TCB version (0: the current one), and end */
+    DEFINE_PROP_BOOL("keys", AmdPspState, keys, false),
+    DEFINE_PROP_UINT64("tcb", AmdPspState, tcb, 0),
     DEFINE_PROP_BOOL("self-test", AmdPspState, self_test, false),
 };
 

@@ -44,10 +44,16 @@ typedef struct SnpGuest {
     uint64_t launch_tcb;
 } SnpGuest;
 
+enum { CONFIG_MASK_CHIP_ID = 1, CONFIG_MASK_CHIP_KEY = 2,
+       CONFIG_MASKS = CONFIG_MASK_CHIP_ID | CONFIG_MASK_CHIP_KEY };
+
 extern struct SnpFirmware {
     bool on;                            /* SNP_INIT_EX is done */
+    bool rmp_init;                      /* the table was cleared since the reset */
     GHashTable *guests;                 /* by the address of the context page */
     uint64_t reported_tcb;              /* as SNP_CONFIG has it */
+    bool vlek_loaded;
+    uint8_t vlek[EC_BYTES];             /* private key, by VLEK_LOAD */
     uint32_t config;                    /* its flags: MASK_CHIP_ID, MASK_CHIP_KEY */
 } snp_fw;
 
@@ -87,13 +93,17 @@ void snp_mark_fixed(uint64_t base, uint64_t pages);
 
 /* ---- chip.c: what is particular to this chip ---- */
 
-/* Version of the firmware that runs, of the one that was committed */
+/* Version of the firmware that runs, which is the one that was committed */
 uint64_t snp_current_tcb(void);
+/* Is each part of the version @a at most that of @b? */
+bool snp_tcb_within(uint64_t a, uint64_t b);
 uint8_t *snp_chip_id(uint8_t id[64]);
 /* The chip's endorsement key for a TCB version: private key, little-endian */
 void snp_vcek(uint64_t tcb, uint8_t key[EC_BYTES]);
-/* What the issuer of certificates knows of this chip: its identity, and the public half of that key */
-void snp_print_vcek(uint64_t tcb);
+/* What the issuer of certificates knows of this chip: its identity, the public half of that key; and a VLEK for it */
+void snp_print_keys(uint64_t tcb);
+/* vlek.c: a new VLEK, and its private half wrapped for this chip */
+void snp_new_vlek(uint64_t tcb, uint8_t q[2][EC_BYTES], uint8_t hashstick[432]);
 /* @len bytes that follow from the chip and the pieces, and from nothing else */
 void snp_derive(const char *label, const SevBytes *v, void *out, size_t len);
 

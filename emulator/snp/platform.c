@@ -4,6 +4,7 @@
  * SNP firmware: the platform, from SNP_INIT_EX to SNP_SHUTDOWN_EX.
  */
 #include "qemu/osdep.h"
+#include "qemu/cutils.h"
 #include "qemu/log.h"
 #include "hw/i386/amd_iommu.h"
 #include "tcg/sev/msr.h"
@@ -79,6 +80,11 @@ int snp_init(int cmd, SnpGuest *g, uint8_t *b)
     REFUSE(sev_fw.state, ST_PLATFORM_STATE);
     REFUSE(flags & ~(INIT_RMP | INIT_LIST), ST_PARAM);
     REFUSE(!cpus_ready(), ST_CONFIG);
+    REFUSE(!(flags & INIT_RMP) && !snp_fw.rmp_init, ST_RMP_INIT_REQUIRED);
+    if (flags & INIT_RMP) {
+        snp_rmp_clear();
+        snp_fw.rmp_init = true;
+    }
     if (flags & INIT_LIST) {
         st = fix_ranges(sev_paddr(b + 8));
         REFUSE(st, st);
@@ -103,7 +109,7 @@ int snp_shutdown(int cmd, SnpGuest *g, uint8_t *b)
         mark_iommu(snp_mark_reclaim);
     }
     g_clear_pointer(&snp_fw.guests, g_hash_table_destroy);
-    snp_fw.on = false;
+    snp_fw.on = snp_fw.vlek_loaded = false;
     return ST_OK;
 }
 
@@ -117,7 +123,7 @@ void snp_reset(void)
 
 int snp_platform_status(int cmd, SnpGuest *g, uint8_t *b)
 {
-    uint8_t s[32] = { API_MAJOR, API_MINOR, snp_fw.on, snp_fw.on };
+    uint8_t s[32] = { API_MAJOR, API_MINOR, snp_fw.on, snp_fw.rmp_init };
 
     stl_le_p(s + 4, API_BUILD);
     stl_le_p(s + 8, snp_fw.config | STATUS_FEATURE_INFO);
@@ -133,23 +139,25 @@ int snp_df_flush(int cmd, SnpGuest *g, uint8_t *b)
     return sev_df_flush(cmd, NULL, b);
 }
 
-/* Nothing of what this leaf could tell is there */
+/* One leaf, of optional features: there is none */
 int snp_feature_info(int cmd, SnpGuest *g, uint8_t *b)
 {
     uint32_t info[4] = { 0 };
 
     REFUSE(ldl_le_p(b) != 16, ST_LEN);
-    REFUSE(ldl_le_p(b + 4) > 1, ST_PARAM);
-    info[0] = cpu_to_le32(!ldl_le_p(b + 4));    /* the last leaf */
+    REFUSE(ldl_le_p(b + 4), ST_PARAM);
     return snp_output(sev_paddr(b + 8), info, sizeof(info));
 }
 
 int snp_config(int cmd, SnpGuest *g, uint8_t *b)
 {
     uint64_t tcb = ldq_le_p(b);
+    uint32_t masks = ldl_le_p(b + 8);
 
+    REFUSE((masks & ~CONFIG_MASKS) || !buffer_is_zero(b + 12, 52) ||
+           !snp_tcb_within(tcb, snp_current_tcb()), ST_PARAM);
     snp_fw.reported_tcb = tcb ?: snp_current_tcb();
-    snp_fw.config = ldl_le_p(b + 8) & 3;
+    snp_fw.config = masks;
     return ST_OK;
 }
 
@@ -158,9 +166,4 @@ int snp_commit(int cmd, SnpGuest *g, uint8_t *b)
 {
     REFUSE(ldl_le_p(b) != 4, ST_LEN);
     return ST_OK;
-}
-
-int snp_vlek_load(int cmd, SnpGuest *g, uint8_t *b)
-{
-    return ST_UNSUPPORTED;
 }

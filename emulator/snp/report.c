@@ -41,12 +41,11 @@ QEMU_BUILD_BUG_ON(sizeof(Report) != SNP_REPORT);
 QEMU_BUILD_BUG_ON(offsetof(Report, chip_id) != 0x1a0);
 QEMU_BUILD_BUG_ON(offsetof(Report, rs) != 0x2a0);
 enum { REPORT_VERSION = 3, ALGO_ECDSA_P384_SHA384 = 1 };
-enum { FLAG_AUTHOR_KEY = 1, FLAG_MASK_CHIP_KEY = 2, FLAG_NO_KEY = 7 << 2 };
-enum { CONFIG_MASK_CHIP_ID = 1, CONFIG_MASK_CHIP_KEY = 2 };
+enum { FLAG_AUTHOR_KEY = 1, FLAG_MASK_CHIP_KEY = 2, FLAG_VLEK = 1 << 2, FLAG_NO_KEY = 7 << 2 };
 
 static const Version version = { API_BUILD, API_MINOR, API_MAJOR };
 
-static void fill(SnpGuest *g, const ReportReq *req, Report *r)
+static void fill(SnpGuest *g, const ReportReq *req, bool vlek, Report *r)
 {
     uint32_t fms = cpu_env(first_cpu)->cpuid_version;
     uint8_t key[EC_BYTES];
@@ -77,33 +76,37 @@ static void fill(SnpGuest *g, const ReportReq *req, Report *r)
     memcpy(r->report_id, g->report_id, sizeof(r->report_id));
     /* No migration agent */
     memset(r->report_id_ma, 0xff, sizeof(r->report_id_ma));
-    if (!(snp_fw.config & CONFIG_MASK_CHIP_ID)) {
+    if (!vlek && !(snp_fw.config & CONFIG_MASK_CHIP_ID)) {
         snp_chip_id(r->chip_id);
     }
-    r->flags = cpu_to_le32(g->author_key_en * FLAG_AUTHOR_KEY);
-    if (snp_fw.config & CONFIG_MASK_CHIP_KEY) {
+    r->flags = cpu_to_le32(g->author_key_en * FLAG_AUTHOR_KEY | vlek * FLAG_VLEK);
+    if (!vlek && (snp_fw.config & CONFIG_MASK_CHIP_KEY)) {
         r->flags |= cpu_to_le32(FLAG_MASK_CHIP_KEY | FLAG_NO_KEY);
         return;
     }
-    snp_vcek(snp_fw.reported_tcb, key);
-    snp_sign(key, r, offsetof(Report, rs), r->rs);
+    if (!vlek) {
+        snp_vcek(snp_fw.reported_tcb, key);
+    }
+    snp_sign(vlek ? snp_fw.vlek : key, r, offsetof(Report, rs), r->rs);
 }
 
 uint16_t snp_report_answer(SnpGuest *g, int vmpck, const uint8_t *request, uint8_t *answer)
 {
     ReportReq req;
     uint32_t vmpl, key;
+    bool vlek;
 
     memcpy(&req, request, sizeof(req));
     vmpl = le32_to_cpu(req.vmpl);
     key = le32_to_cpu(req.key);
+    vlek = key == KEY_VLEK || (key == KEY_ANY && snp_fw.vlek_loaded);
     if (vmpl < vmpck || vmpl >= SNP_VMPLS || key > KEY_VLEK) {
         stl_le_p(answer, ANSWER_PARAM);
-    } else if (key == KEY_VLEK || g->vcek_disabled) {
-        stl_le_p(answer, ANSWER_KEY);   /* no VLEK was ever loaded */
+    } else if (vlek ? !snp_fw.vlek_loaded : g->vcek_disabled) {
+        stl_le_p(answer, ANSWER_KEY);
     } else {
         stl_le_p(answer + 4, SNP_REPORT);
-        fill(g, &req, (Report *)(answer + 32));
+        fill(g, &req, vlek, (Report *)(answer + 32));
     }
     return 32 + SNP_REPORT;
 }
@@ -118,19 +121,6 @@ enum { ROOT_VCEK, ROOT_VMRK };
 enum { FIELD_POLICY = 1, FIELD_IMAGE = 2, FIELD_FAMILY = 4, FIELD_DIGEST = 8, FIELD_SVN = 16,
        FIELD_TCB = 32, FIELDS = 63 };
 
-/* Is each part of the version @a at most that of @b? */
-static bool tcb_within(uint64_t a, uint64_t b)
-{
-    int i;
-
-    for (i = 0; i < 64; i += 8) {
-        if (extract64(a, i, 8) > extract64(b, i, 8)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 uint16_t snp_key_answer(SnpGuest *g, int vmpck, const uint8_t *request, uint8_t *answer)
 {
     KeyReq req;
@@ -140,7 +130,7 @@ uint16_t snp_key_answer(SnpGuest *g, int vmpck, const uint8_t *request, uint8_t 
     fields = le64_to_cpu(req.fields);
     if (le32_to_cpu(req.vmpl) < vmpck || le32_to_cpu(req.vmpl) >= SNP_VMPLS || (fields & ~FIELDS) ||
         le32_to_cpu(req.root) > ROOT_VMRK || le32_to_cpu(req.guest_svn) > g->guest_svn ||
-        !tcb_within(le64_to_cpu(req.tcb), snp_current_tcb())) {
+        !snp_tcb_within(le64_to_cpu(req.tcb), snp_current_tcb())) {
         stl_le_p(answer, ANSWER_PARAM);
     } else if (le32_to_cpu(req.root) == ROOT_VMRK) {
         stl_le_p(answer, ANSWER_KEY);   /* only a migration agent gives one */

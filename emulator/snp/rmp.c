@@ -129,3 +129,10 @@ void snp_rmp_enable(void)
     }
     qatomic_set(&snp_rmp_on, true);
 }
+
+void snp_rmp_clear(void)
+{
+    QEMU_LOCK_GUARD(&sev_page_lock);
+    memset(rmp, 0, nr_rmp * sizeof(*rmp));
+    memset(owned_2m, 0, (nr_rmp * SEV_PAGE / LARGE_PAGE + 1) * sizeof(*owned_2m));
+}

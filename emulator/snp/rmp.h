@@ -46,6 +46,9 @@ void snp_rmp_setup(Error **errp);
 /* SNP_EN is set: take the table as it is */
 void snp_rmp_enable(void);
 
+/* All pages are the hypervisor's: what the firmware begins with */
+void snp_rmp_clear(void);
+
 /* The entry of the page itself, or NULL: the table does not cover it */
 SnpRmpEntry *snp_rmp(uint64_t paddr);
 /* First word of the entry that decides: its own or that of its 2 MiB; 0 beyond the table */
