@@ -17,6 +17,23 @@ new_run() {
 # add_module: put ghcb_rs.ko into the payload.
 add_module() { cp "$cache/module/ghcb_rs.ko" "$run/payload/"; }
 
+# certificates: of the emulated chip, in $cache/certificates.
+certificates() { in_root /checkout/emulator/kds /cache/emulator/qemu-system-x86_64 /cache/certificates; }
+
+# add_guests GUESTS: put whole guests into the payload, and what runs and verifies them (emulator/tests/guests).
+add_guests() {
+	cp "$cache/kernel/vmlinuz" "$cache/guest/initrd.gz" "$cache/guest/expected" "$cache/behaviours/snp_owner" \
+		"$top/emulator/tests/guests" "$run/payload/"
+	mkdir "$run/payload/certificates"
+	cp "$cache/certificates"/*.pem "$run/payload/certificates/"
+	cat >"$run/payload/run" <<-END
+		#!/bin/bash
+		. /payload/lib.sh
+		load_kvm && exec /payload/guests $1
+	END
+	chmod +x "$run/payload/run"
+}
+
 # boot_host SECONDS [OPTION...]: run the payload for at most that long; its output goes to $run/output too.
 boot_host() {
 	local limit=$1 status=0

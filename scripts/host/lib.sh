@@ -60,19 +60,24 @@ cbit() {
 }
 
 # encrypted_guest VCPUS OPTION...: boot the kernel and initrd of the payload as the guest sev0; its console comes out.
+# One that hangs is ended.
 encrypted_guest() {
-	qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 512 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
+	timeout --foreground 1200 qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 512 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
 		-kernel /payload/vmlinuz -initrd /payload/initrd.gz \
 		-append "console=ttyS0 panic=-1 rdinit=/init" </dev/null
 }
 
-# sev_es_guest VCPUS: an SEV-ES guest.
-sev_es_guest() {
+# sev_guest VCPUS [POLICY]: an SEV guest, which nobody may debug.
+sev_guest() {
 	local bits
 	bits=$(cbit) || return
-	encrypted_guest "$1" -machine q35,confidential-guest-support=sev0 -object "sev-guest,id=sev0,policy=5,$bits" \
+	encrypted_guest "$1" -machine q35,confidential-guest-support=sev0 \
+		-object "sev-guest,id=sev0,policy=${2:-1},$bits" \
 		-drive if=pflash,format=raw,readonly=on,file=/usr/share/ovmf/OVMF.fd
 }
+
+# sev_es_guest VCPUS: an SEV-ES guest.
+sev_es_guest() { sev_guest "$1" 5; }
 
 # sev_snp_guest VCPUS: an SEV-SNP guest, on a host that was booted with --snp.
 sev_snp_guest() {

@@ -11,4 +11,4 @@ make -C /checkout/emulator/tests CC=gcc-14 OUT="$1" "$1/behaviours"
 make -C /checkout/emulator/tests/bare CC=gcc-14 OUT="$1" "$1/bare"
 export CARGO_TARGET_DIR=/cache/target/behaviours
 cargo build --release --locked --manifest-path /checkout/emulator/tests/sev_owner/Cargo.toml
-cp "$CARGO_TARGET_DIR/release/sev_owner" "$1/"
+cp "$CARGO_TARGET_DIR/release/"{sev_owner,snp_owner} "$1/"
