@@ -50,10 +50,10 @@ GUEST void guest_trap(struct frame *f)
     }
 }
 
-GUEST void guest_main(void)
+GUEST void load_traps(void)
 {
     struct { uint16_t limit; void *base; } __attribute__((packed))
-        gdtr = { sizeof(gdt) - 1, gdt }, idtr = { sizeof(idt) - 1, idt };
+        idtr = { sizeof(idt) - 1, idt };
     int i;
 
     for (i = 0; i < 256; i++) {
@@ -65,7 +65,16 @@ GUEST void guest_main(void)
         idt[i].off1 = a >> 16;
         idt[i].off2 = a >> 32;
     }
-    asm volatile("lgdt %0; lidt %1" : : "m"(gdtr), "m"(idtr));
+    asm volatile("lidt %0" : : "m"(idtr));
+}
+
+GUEST void guest_main(void)
+{
+    struct { uint16_t limit; void *base; } __attribute__((packed))
+        gdtr = { sizeof(gdt) - 1, gdt };
+
+    asm volatile("lgdt %0" : : "m"(gdtr));
+    load_traps();
     entry_fn();
     shared->done = 1;
 }

@@ -20,6 +20,8 @@ struct frame {
 extern volatile uint64_t traps[256];    /* how often */
 extern volatile uint64_t trap_error, trap_rip;
 extern void (*volatile trap_handler)(struct frame *);
+/* From here on they are counted, and the handler is called */
+void load_traps(void);
 /* Where the watched instruction is, and where to go on after it */
 extern volatile uint64_t watch_rip, watch_next;
 

@@ -23,7 +23,7 @@
 #define ALIAS           0x1200000ull    /* SECRET_PAGE without its C-bit */
 #define SECRET_PAGE     0xa00000ull     /* private, 2 MiB */
 
-enum type { PLAIN, SEV, SEV_ES };
+enum type { PLAIN, SEV, SEV_ES, SNP };
 
 struct mailbox {
     uint64_t done;                      /* the guest has no more to say */

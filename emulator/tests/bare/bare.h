@@ -57,6 +57,7 @@
 extern uint8_t vmcb[4096], vmsa[4096], hsave[4096];
 extern uint64_t regs[16];               /* the guest's, in VMRUN and after */
 extern uint64_t nested_pages[512];      /* of SECRET_PAGE, 4 KiB each */
+extern uint64_t nested_pd[512];         /* 2 MiB each */
 
 #define told ((volatile struct mailbox *)(GUEST_MEM + SHARED))
 /* A variable of the guest, if the guest is a plain one */
@@ -65,6 +66,8 @@ extern uint64_t nested_pages[512];      /* of SECRET_PAGE, 4 KiB each */
 
 /* A new guest that starts with @fn; SEV-ES: its VMSA is still clear */
 void guest_new(enum type type, void (*fn)(void));
+/* A VMSA that starts with @fn; a guest may call it, too */
+void vmsa_fill(uint8_t *page, void (*fn)(void));
 /* The firmware takes it, and forgets the one before */
 void guest_launch(void);
 void guest_forget(void);
@@ -96,6 +99,6 @@ struct bare_test {
 
 extern const struct bare_test insn_tests[], vmrun_tests[], state_tests[],
                               event_tests[], npf_tests[], lbr_tests[],
-                              fault_tests[], msr_tests[];
+                              fault_tests[], msr_tests[], xsave_tests[];
 
 #endif

@@ -4,17 +4,17 @@
  * Serial line, firmware, guests; and the tests one after the other.
  */
 #include <stdarg.h>
-#include "bare.h"
+#include "snp.h"
 
 uint8_t vmcb[4096] __attribute__((aligned(4096)));
 uint8_t vmsa[4096] __attribute__((aligned(4096)));
 uint8_t hsave[4096] __attribute__((aligned(4096)));
 uint64_t nested_pages[512] __attribute__((aligned(4096)));
+uint64_t nested_pd[512] __attribute__((aligned(4096)));
 uint64_t regs[16];
 
 static uint64_t nested_pml4[512] __attribute__((aligned(4096)));
 static uint64_t nested_pdpt[512] __attribute__((aligned(4096)));
-static uint64_t nested_pd[512] __attribute__((aligned(4096)));
 /* Of the MSRs, number 0 alone is intercepted; of the ports, each is */
 static uint8_t msrpm[8192] __attribute__((aligned(4096))) = { 3 };
 static uint8_t iopm[12288] __attribute__((aligned(4096)));
@@ -159,6 +159,10 @@ void guest_launch(void)
     uint32_t init[5] = { 1, 0, 0x3000000, 0, 0x100000 };
     uint32_t start[9] = { 0, type == SEV_ES ? 4 : 0 };
 
+    if (type == SNP) {
+        snp_launch();
+        return;
+    }
     if (!initialized) {
         must(0x01, init);               /* INIT */
         initialized = true;
@@ -209,11 +213,22 @@ static void save_area(uint8_t *area, void (*fn)(void))
     field64(area, 0x268) = 0x0007040600070406;  /* PAT */
 }
 
+void vmsa_fill(uint8_t *page, void (*fn)(void))
+{
+    save_area(page, fn);
+    field64(page, 0x338) = (uintptr_t)fn;       /* RDI */
+    field64(page, 0x3b0) = type == SNP;         /* SEV_FEATURES */
+    field64(page, 0x3e8) = 1;                   /* XCR0 */
+    field32(page, 0x408) = 0x1f80;              /* MXCSR */
+    field64(page, 0x410) = 0x37f;               /* FCW */
+}
+
 void guest_new(enum type t, void (*fn)(void))
 {
-    static const uint32_t first_asid[] = { 40, 16, 1 };
+    static const uint32_t first_asid[] = { 40, 16, 1, 2 };
     uint64_t a;
 
+    snp_forget();
     type = t;
     memset(vmcb, 0, sizeof(vmcb));
     memset(vmsa, 0, sizeof(vmsa));
@@ -240,14 +255,10 @@ void guest_new(enum type t, void (*fn)(void))
     field32(vmcb, ASID) = first_asid[t];
     field32(vmcb, TLB_CTL) = 1;
     field64(vmcb, NESTED_CTL) = NESTED_NP | (t == PLAIN ? 0 : NESTED_SEV) |
-                                (t == SEV_ES ? NESTED_ES : 0);
+                                (t >= SEV_ES ? NESTED_ES : 0);
     field64(vmcb, NESTED_CR3) = (uintptr_t)nested_pml4;
-    if (t == SEV_ES) {
-        save_area(vmsa, fn);
-        field64(vmsa, 0x338) = (uintptr_t)fn;   /* RDI */
-        field64(vmsa, 0x3e8) = 1;               /* XCR0 */
-        field32(vmsa, 0x408) = 0x1f80;          /* MXCSR */
-        field64(vmsa, 0x410) = 0x37f;           /* FCW */
+    if (t >= SEV_ES) {
+        vmsa_fill(vmsa, fn);
         field64(vmcb, VMSA_PA) = (uintptr_t)vmsa;
     } else {
         save_area(vmcb + SAVE, fn);
@@ -257,7 +268,7 @@ void guest_new(enum type t, void (*fn)(void))
 
 uint64_t guest_run(void)
 {
-    if (type != SEV_ES) {
+    if (type < SEV_ES) {
         asm volatile("vmload" : : "a"(vmcb) : "memory");
         enter(vmcb, regs);
         asm volatile("vmsave" : : "a"(vmcb) : "memory");
@@ -266,7 +277,7 @@ uint64_t guest_run(void)
         enter(vmcb, regs);
     }
     /* HLT leaves an SEV-ES guest's RIP behind it, and another's at it */
-    if (field64(vmcb, EXIT_CODE) == SVM_EXIT_HLT && type != SEV_ES) {
+    if (field64(vmcb, EXIT_CODE) == SVM_EXIT_HLT && type < SEV_ES) {
         field64(vmcb, SAVE + SA_RIP) = field64(vmcb, NEXT_RIP);
     }
     return field64(vmcb, EXIT_CODE);
@@ -303,10 +314,15 @@ bool guest_ends(void)
 
 void bare_main(void)
 {
-    static const struct bare_test *const all[] = {
-        insn_tests, vmrun_tests, state_tests, event_tests, npf_tests,
-        lbr_tests, fault_tests, msr_tests,
+    enum { ANY, WITH_SNP, WITHOUT };
+    static const struct { const struct bare_test *tests; int where; } groups[] = {
+        { insn_tests }, { vmrun_tests }, { state_tests }, { event_tests }, { npf_tests },
+        { lbr_tests }, { fault_tests }, { msr_tests }, { xsave_tests }, { no_snp_tests, WITHOUT },
+        /* The first of these turns SEV-SNP on, for good */
+        { rmp_tests, WITH_SNP }, { snp_firmware_tests, WITH_SNP }, { snp_guest_tests, WITH_SNP },
+        { snp_fault_tests, WITH_SNP }, { vmpl_tests, WITH_SNP }, { snp_vmrun_tests, WITH_SNP },
     };
+    int elsewhere = snp_there() ? WITHOUT : WITH_SNP;
     const struct bare_test *t;
     unsigned i, n = 0, passed = 0;
 
@@ -316,16 +332,17 @@ void bare_main(void)
     asm volatile("wrmsr" : : "c"(0xc0010117), "a"(hsave), "d"(0));
     asm volatile("vmsave" : : "a"(hsave) : "memory");
     field64(hsave, SAVE + 0x3e8) = 7;   /* XCR0 */
+    snp_map();
 
-    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        for (t = all[i]; t->name; t++) {
+    for (i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+        for (t = groups[i].tests; groups[i].where != elsewhere && t->name; t++) {
             n++;
         }
     }
     print("KTAP version 1\n1..%d\n", n);
     n = 0;
-    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        for (t = all[i]; t->name; t++) {
+    for (i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+        for (t = groups[i].tests; groups[i].where != elsewhere && t->name; t++) {
             bool ok = t->run();
 
             passed += ok;

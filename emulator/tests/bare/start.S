@@ -102,6 +102,25 @@ enter:
     pop     %rbx
     ret
 
+/*
+ * pvalidate_32: a guest's first instructions, which validate its SECRET_PAGE,
+ * tell EAX and CF to the host, and end
+ */
+    .code32
+    .globl  pvalidate_32
+pvalidate_32:
+    mov     $0xa00000, %eax
+    xor     %ecx, %ecx
+    mov     $1, %edx
+    .byte   0xf2, 0x0f, 0x01, 0xff
+    setc    %cl
+    movl    %eax, 0xe00010              /* value[0] of the mailbox, and value[1] */
+    movzbl  %cl, %ecx
+    movl    %ecx, 0xe00018
+1:  hlt
+    jmp     1b
+    .code64
+
     .section .rodata
     .balign 8
 gdt:    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
@@ -111,6 +130,7 @@ gdtr:   .word 23
     .section .note.GNU-stack, "", @progbits
     .bss
     .balign 4096
+    .globl  pml4
 pml4:   .skip 8192
         .skip 16384
 host_stack:
