@@ -367,7 +367,7 @@ static GUEST void g_vmsa_system(void)
     int i;
 
     for (i = 0; i < 9; i++) {
-        wrmsr(msrs[i], 0x10000000000ull + 0x1111 * i);
+        wrmsr(msrs[i], (i < 7 ? 0x10000000000ull : 0) + 0x1111 * i);
     }
     wrmsr(0x174, 0x10);
     asm volatile("mov %0, %%cr2" : : "r"(cr2));
@@ -375,7 +375,8 @@ static GUEST void g_vmsa_system(void)
     pause_guest();
     for (i = 0; i < 9; i++) {
         shared->value[0] = msrs[i];
-        CHECK(rdmsr(msrs[i]) == 0x10000000000ull + 0x1111 * i);
+        /* Of the last two, AMD's processors keep 32 bits */
+        CHECK(rdmsr(msrs[i]) == (i < 7 ? 0x10000000000ull : 0) + 0x1111 * i);
     }
     CHECK(rdmsr(0x174) == 0x10);
     asm volatile("mov %%cr2, %0" : "=r"(out));
