@@ -40,8 +40,8 @@ extern QemuMutex sev_page_lock;
 
 /* Lock held: the key that the page at @paddr is the plain text of, 0: the host's form */
 uint64_t sev_page_key(uint64_t paddr);
-/* Let the page at @paddr hold plain text of @key, or what the host sees, for this CPU */
-void sev_page_want(uint64_t paddr, uint64_t key);
+/* Memory of the page around @paddr, under RCU; NULL: it is none that can be written */
+uint8_t *sev_page_ram(uint64_t paddr);
 /* Copy a whole page as the host would see it, from or to @buf, whichever form it is in */
 void sev_page_io(uint64_t paddr, uint8_t *buf, bool write);
 /*

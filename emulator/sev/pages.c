@@ -48,11 +48,10 @@ uint64_t sev_page_key(uint64_t paddr)
     return p ? p->key : 0;
 }
 
-/* The page's memory, or NULL: it is none */
-static uint8_t *ram_at(uint64_t paddr)
+uint8_t *sev_page_ram(uint64_t paddr)
 {
     hwaddr xlat, len = SEV_PAGE;
-    MemoryRegion *mr = address_space_translate(&address_space_memory, paddr, &xlat, &len, true,
+    MemoryRegion *mr = address_space_translate(&address_space_memory, paddr & TARGET_PAGE_MASK, &xlat, &len, true,
                                                MEMTXATTRS_UNSPECIFIED);
 
     return memory_region_is_ram(mr) && !mr->readonly && len == SEV_PAGE ?
@@ -66,7 +65,7 @@ static void change_over(uint64_t paddr, Page *p, uint64_t key)
 
     RCU_READ_LOCK_GUARD();
     paddr &= ~(SEV_PAGE - 1ull);
-    host = ram_at(paddr);
+    host = sev_page_ram(paddr);
     if (!host) {
         return;
     }
@@ -146,20 +145,13 @@ static void want_host_form(uint64_t paddr)
     }
 }
 
-void sev_page_want(uint64_t paddr, uint64_t key)
-{
-    if (pages) {
-        want(current_cpu, paddr, key);
-    }
-}
-
 void sev_page_io(uint64_t paddr, uint8_t *buf, bool write)
 {
     uint8_t *host, *to, *from;
 
     RCU_READ_LOCK_GUARD();
     QEMU_LOCK_GUARD(&sev_page_lock);
-    host = ram_at(paddr);
+    host = sev_page_ram(paddr);
     to = write ? host : buf;
     from = write ? buf : host;
     if (host) {

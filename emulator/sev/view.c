@@ -7,6 +7,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/lockable.h"
 #include "qemu/log.h"
 #include "qemu/thread.h"
 #include "qemu/units.h"
@@ -29,57 +30,56 @@ static View devices, firmware = { .firmware = true };
 AddressSpace *sev_tcg_host_view;
 AddressSpace *sev_firmware_view = &firmware.as;
 
-/*
- * One word at @paddr.  The lock holds off changes of the page's form and owner
- * while the word is copied, and no longer: that a word was written, its mapping
- * tells whoever has translated code there when it ends.
- */
-static MemTxResult copy(View *v, hwaddr paddr, void *word, unsigned size, bool write)
-{
-    hwaddr len = size;
-    uint8_t *host = address_space_map(&address_space_memory, paddr, &len, write,
-                                      MEMTXATTRS_UNSPECIFIED);
-    MemTxResult res = host && len == size ? MEMTX_OK : MEMTX_DECODE_ERROR;
-
-    if (!host) {
-        return res;
-    }
-    qemu_mutex_lock(&sev_page_lock);
-    if (write && !v->firmware && snp_rmp_owned(paddr)) {
-        res = MEMTX_ACCESS_ERROR;
-    }
-    if (res == MEMTX_OK && write) {
-        sev_tcg_crypt(sev_page_key(paddr), paddr, word, size);
-        memcpy(host, word, size);
-    } else if (res == MEMTX_OK) {
-        memcpy(word, host, size);
-        sev_tcg_crypt(sev_page_key(paddr), paddr, word, size);
-    }
-    qemu_mutex_unlock(&sev_page_lock);
-    address_space_unmap(&address_space_memory, host, len, write, res == MEMTX_OK ? len : 0);
-    if (res == MEMTX_ACCESS_ERROR) {
-        qemu_log_mask(LOG_GUEST_ERROR, "SNP: a device writes to %#" HWADDR_PRIx
-                      ", which is not the hypervisor's\n", paddr);
-    }
-    return res;
-}
-
+/* One word: no change of the page's form or owner comes between its parts */
 static MemTxResult view_read(void *opaque, hwaddr paddr, uint64_t *val, unsigned size,
                              MemTxAttrs attrs)
 {
+    MemTxResult res = MEMTX_OK;
     uint64_t word = 0;
-    MemTxResult res = copy(opaque, paddr, &word, size, false);
+    uint8_t *host;
 
+    RCU_READ_LOCK_GUARD();
+    host = sev_page_ram(paddr);
+    if (!host) {
+        res = address_space_read(&address_space_memory, paddr, attrs, &word, size);
+    } else {
+        QEMU_LOCK_GUARD(&sev_page_lock);
+        memcpy(&word, host + (paddr & ~TARGET_PAGE_MASK), size);
+        sev_tcg_crypt(sev_page_key(paddr), paddr, (uint8_t *)&word, size);
+    }
     *val = le64_to_cpu(word);
     return res;
 }
 
+/*
+ * The same.  Whoever has translated code there is told by the end of the
+ * mapping, after the lock is given back, since makers of translations take it.
+ */
 static MemTxResult view_write(void *opaque, hwaddr paddr, uint64_t val, unsigned size,
                               MemTxAttrs attrs)
 {
+    View *v = opaque;
     uint64_t word = cpu_to_le64(val);
+    hwaddr len = size;
+    uint8_t *host = address_space_map(&address_space_memory, paddr, &len, true, attrs);
+    bool allowed;
 
-    return copy(opaque, paddr, &word, size, true);
+    if (!host) {
+        return MEMTX_DECODE_ERROR;
+    }
+    qemu_mutex_lock(&sev_page_lock);
+    allowed = v->firmware || !snp_rmp_owned(paddr);
+    if (allowed) {
+        sev_tcg_crypt(sev_page_key(paddr), paddr, (uint8_t *)&word, size);
+        memcpy(host, &word, len);
+    }
+    qemu_mutex_unlock(&sev_page_lock);
+    address_space_unmap(&address_space_memory, host, len, true, allowed ? len : 0);
+    if (!allowed) {
+        qemu_log_mask(LOG_GUEST_ERROR, "SNP: a device writes to %#" HWADDR_PRIx
+                      ", which is not the hypervisor's\n", paddr);
+    }
+    return !allowed ? MEMTX_ACCESS_ERROR : len == size ? MEMTX_OK : MEMTX_DECODE_ERROR;
 }
 
 static const MemoryRegionOps view_ops = {
