@@ -81,16 +81,14 @@ pub(crate) enum Flow<B> {
     Reply(Reply),
     /// KVM did not do it.
     Failed(Fulfilment),
-    /// The exit returns nothing, so that it can be answered before userspace does what was asked.
-    Answered,
+    /// The reply is "no action", and KVM_RUN ends: nothing is returned by what userspace does.
+    Leave(Outcome),
     /// Userspace says what the reply is; data that a scratch area awaits come along.
     Defer(Option<Scratch<B>>),
     /// Userspace completes it, and its data have no place in the vCPU.
     Park(Option<Scratch<B>>),
     /// The vCPU waits for a SIPI.
     Hold,
-    /// The exit gets no reply.
-    Leave(Outcome),
 }
 
 impl<B> Flow<B> {
@@ -149,7 +147,7 @@ fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Out
 /// Answers the request that is in the page.
 #[inline(always)]
 fn answer<V: Vcpu>(vcpu: &mut V, page: &V::Page, gpa: u64) -> Result<Outcome, Fault> {
-    let header = Header::read(page)?;
+    let header = Header::take(page)?;
     match header.exit_code() {
         ExitCode::CPUID => answer_one::<V, { ExitCode::CPUID.0 }>(vcpu, page, gpa, header),
         ExitCode::MSR => answer_one::<V, { ExitCode::MSR.0 }>(vcpu, page, gpa, header),
@@ -220,7 +218,7 @@ fn answer_any<V: Vcpu>(
                 let reply = access.reply(&vcpu.registers());
                 return write(vcpu, page, exit.code, kind, reply);
             }
-            (Fulfilment::Userspace, Direction::Out) => Ok(Flow::Answered),
+            (Fulfilment::Userspace, Direction::Out) => Ok(Flow::Leave(Outcome::Userspace)),
             (Fulfilment::Userspace, Direction::In) => Ok(Flow::Defer(None)),
             (fulfilment, _) => Ok(Flow::Failed(fulfilment)),
         },
@@ -287,12 +285,12 @@ fn conclude<V: Vcpu>(
     match flow {
         Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
         Flow::Failed(fulfilment) => fail(vcpu, page, exit.code, kind, fulfilment),
-        Flow::Answered => {
+        Flow::Leave(outcome) => {
             // A page that is lost meanwhile does not keep the data from the device.
             if write(vcpu, page, exit.code, kind, Reply::no_action(0)).is_err() {
                 unreachable_page(vcpu);
             }
-            Ok(Outcome::Userspace)
+            Ok(outcome)
         }
         Flow::Defer(scratch) => match vcpu.defer(page, exit, scratch) {
             Ok(()) => {
@@ -304,10 +302,6 @@ fn conclude<V: Vcpu>(
         Flow::Park(scratch) => park(vcpu, page, exit, kind, scratch),
         Flow::Hold => {
             let outcome = ap::hold_by_page(vcpu, page, exit)?;
-            vcpu.count(kind, Action::NO_ACTION);
-            Ok(outcome)
-        }
-        Flow::Leave(outcome) => {
             vcpu.count(kind, Action::NO_ACTION);
             Ok(outcome)
         }

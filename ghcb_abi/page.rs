@@ -405,15 +405,18 @@ pub trait GuestPage {
     /// Copies bytes into the shared buffer: as many as the shorter of the two holds.
     fn write_bytes(&self, to: BufferRange, from: &[u8]) -> Result<(), Self::Error>;
 
-    /// Reads [`REQUEST`], in this order, each in one access.
+    /// Reads [`REQUEST`], in this order, each in one access, and then clears the valid bitmap.
     ///
-    /// For an implementation where the first access costs more than those that follow.
+    /// So it is known that the page can be written to before anything is carried out, and no request is met
+    /// twice. For an implementation where the first access costs more than those that follow.
     #[inline]
-    fn read_request(&self) -> Result<[u64; REQUEST.len()], Self::Error> {
+    fn take_request(&self) -> Result<[u64; REQUEST.len()], Self::Error> {
         let mut values = [0; REQUEST.len()];
         for (value, at) in values.iter_mut().zip(REQUEST) {
             *value = self.read(at)?;
         }
+        self.write(Qword::VALID_BITMAP_LOW, 0)?;
+        self.write(Qword::VALID_BITMAP_HIGH, 0)?;
         Ok(values)
     }
 

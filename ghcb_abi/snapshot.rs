@@ -2,8 +2,8 @@
 
 //! One look at the page: what a host knows of a request.
 //!
-//! Reading has two phases, and neither reads what the other has read. [`Header::read`] takes what says
-//! which event this is; [`Snapshot::read`] then takes the operands of that event, and of these only the
+//! Reading has two phases, and neither reads what the other has read. [`Header::take`] takes what says
+//! which event this is, and clears the valid bitmap; [`Snapshot::read`] then takes the operands of that event, and of these only the
 //! ones that the guest marked valid. From there on nothing depends on what the guest does to the page.
 //!
 //! ```
@@ -11,7 +11,7 @@
 //! use ghcb_rs::ghcb_abi::snapshot::{Header, Snapshot};
 //!
 //! fn look<P: GuestPage>(page: &P) -> Result<Snapshot, P::Error> {
-//!     let header = Header::read(page)?;
+//!     let header = Header::take(page)?;
 //!     let operands = header.exit_code().operands(header.info1());
 //!     Snapshot::read(header, page, operands)
 //! }
@@ -37,17 +37,17 @@ pub struct Header {
 
 impl Header {
     /// Reads six quad words of the page, each once: the bitmap (two), SW_EXITCODE, both infos, and
-    /// version with usage.
+    /// version with usage. Then clears the bitmap.
     ///
     /// Reads the exit code and the infos also when they are not marked valid, so that a refused request
     /// can be reported; see [`is_exit`](Self::is_exit).
     ///
     /// # Errors
     ///
-    /// The page cannot be reached.
+    /// The page cannot be reached, or not be written to.
     #[inline]
-    pub fn read<P: GuestPage>(page: &P) -> Result<Self, P::Error> {
-        let [low, high, exit_code, info1, info2, version_usage] = page.read_request()?;
+    pub fn take<P: GuestPage>(page: &P) -> Result<Self, P::Error> {
+        let [low, high, exit_code, info1, info2, version_usage] = page.take_request()?;
         Ok(Self {
             valid: ValidBitmap::from_words(low, high),
             exit_code: ExitCode(exit_code),
@@ -181,14 +181,14 @@ impl Snapshot {
         })
     }
 
-    /// Reads a whole request: the header, then what its event can use.
+    /// Takes a whole request: the header, then what its event can use.
     ///
     /// # Errors
     ///
-    /// The page cannot be reached.
+    /// The page cannot be reached, or not be written to.
     #[inline]
     pub fn take<P: GuestPage>(page: &P) -> Result<Self, P::Error> {
-        let header = Header::read(page)?;
+        let header = Header::take(page)?;
         let wanted = header.exit_code.operands(header.info1);
         Self::read(header, page, wanted)
     }

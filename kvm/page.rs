@@ -214,7 +214,7 @@ impl GuestPage for UserPage {
     }
 
     #[inline(always)]
-    fn read_request(&self) -> Result<[u64; REQUEST.len()], Fault> {
+    fn take_request(&self) -> Result<[u64; REQUEST.len()], Fault> {
         let (v0, v1, v2, v3, v4, v5): (u64, u64, u64, u64, u64, u64);
         // SAFETY: As for `read()`.
         unsafe {
@@ -225,7 +225,9 @@ impl GuestPage for UserPage {
                     "mov {v2}, qword ptr [{hva} + {at2}]",
                     "mov {v3}, qword ptr [{hva} + {at3}]",
                     "mov {v4}, qword ptr [{hva} + {at4}]",
-                    "mov {v5}, qword ptr [{hva} + {at5}]"
+                    "mov {v5}, qword ptr [{hva} + {at5}]",
+                    "mov qword ptr [{hva} + {at0}], 0",
+                    "mov qword ptr [{hva} + {at1}], 0"
                 ],
                 v0 = out(reg) v0,
                 v1 = out(reg) v1,

@@ -6,7 +6,7 @@ use super::{
     kind::Kind,
     request::Request,
     vcpu::{Failure, Fulfilment, Purpose, Registers, Scratch, Vcpu},
-    Flow,
+    Flow, Outcome,
 };
 use crate::ghcb_abi::{
     ioio::{IoInfo, IoSize},
@@ -168,7 +168,7 @@ pub(super) fn transfer<V: Vcpu>(
     let write_back = purpose == Purpose::Receive;
     let mut buffer = vcpu.fetch(page, area, purpose)?;
     Ok(match (access(vcpu, &mut buffer), purpose) {
-        (Fulfilment::Userspace, Purpose::Send) => Flow::Answered,
+        (Fulfilment::Userspace, Purpose::Send) => Flow::Leave(Outcome::Userspace),
         (Fulfilment::Userspace, _) => {
             let scratch = Some(Scratch {
                 area,

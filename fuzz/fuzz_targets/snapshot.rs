@@ -17,13 +17,14 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let page = Changing::new(input);
-    let Ok(header) = Header::read(&page);
+    let Ok(header) = Header::take(&page);
     assert_eq!(page.loads().len(), 6);
     let operands = header.exit_code().operands(header.info1());
     let Ok(snapshot) = Snapshot::read(header, &page, operands);
 
     page.assert_one_look();
-    assert!(page.stores().is_empty());
+    let cleared = [Qword::VALID_BITMAP_LOW, Qword::VALID_BITMAP_HIGH].map(|at| (at, 0));
+    assert_eq!(page.stores(), cleared);
     let wanted = operands.intersection(header.valid());
     assert_eq!(page.loads().len() - 6, wanted.len() as usize);
 

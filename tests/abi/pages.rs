@@ -155,8 +155,13 @@ impl SharedPage for Hostile {
         value
     }
 
-    fn store(&self, at: Qword, _: u64) {
-        panic!("a reader wrote to {at:?}");
+    fn store(&self, at: Qword, value: u64) {
+        // Taking a request clears its marks.
+        let marks = [Qword::VALID_BITMAP_LOW, Qword::VALID_BITMAP_HIGH];
+        assert!(
+            marks.contains(&at) && value == 0,
+            "a reader wrote {value:#x} to {at:?}"
+        );
     }
 
     fn read_buffer(&self, from: BufferRange, _: &mut [u8]) {

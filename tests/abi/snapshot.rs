@@ -64,7 +64,7 @@ proptest! {
     #[test]
     fn only_wanted_and_valid_fields_are_read(page in hostile(), wanted: u128) {
         let wanted = ValidBitmap::from_bits(wanted);
-        let Ok(header) = Header::read(&page);
+        let Ok(header) = Header::take(&page);
         let read_by_header: Vec<_> = page.seen.borrow_mut().drain(..).map(|(at, _)| at).collect();
         let mut sorted = read_by_header.clone();
         sorted.sort_unstable();
@@ -112,7 +112,7 @@ proptest! {
 fn header_reads_version_and_usage() {
     let page = Memory::filled(0);
     page.put(0xff8, 0x8765_4321_0002_ffff);
-    let Ok(header) = Header::read(&page);
+    let Ok(header) = Header::take(&page);
     assert_eq!(header.version(), Version::V2);
     assert_eq!(header.usage(), Usage(0x8765_4321));
     assert!(!header.is_exit());
@@ -125,7 +125,7 @@ fn header_reports_an_exit_code_that_is_not_valid() {
     page.put(0x390, 0x72);
     page.put(0x398, 3);
     page.put(0x3a0, 4);
-    let Ok(header) = Header::read(&page);
+    let Ok(header) = Header::take(&page);
     assert_eq!(
         (header.exit_code(), header.info1(), header.info2()),
         (ExitCode::CPUID, 3, 4)

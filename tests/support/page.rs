@@ -51,6 +51,8 @@ pub struct Page {
     accesses: Cell<u32>,
     /// Accesses that do not reach the page: from the first number up to, and without, the second.
     gone: Cell<Option<(u32, u32)>>,
+    /// Whether what is written does not reach the page.
+    read_only: Cell<bool>,
     /// Views that exist.
     views: Cell<u32>,
 }
@@ -71,6 +73,7 @@ impl Page {
             writer: RefCell::default(),
             accesses: Cell::new(0),
             gone: Cell::new(None),
+            read_only: Cell::new(false),
             views: Cell::new(0),
         }
     }
@@ -83,6 +86,11 @@ impl Page {
     /// Makes accesses fail; they are counted from zero.
     pub fn vanish(&self, from: u32, until: u32) {
         self.gone.set(Some((from, until)));
+    }
+
+    /// Makes all writes fail.
+    pub fn protect(&self) {
+        self.read_only.set(true);
     }
 
     pub fn put(&self, offset: usize, value: u64) {
@@ -156,6 +164,15 @@ impl Page {
         }
     }
 
+    /// The same for a write.
+    fn write_access(&self) -> Result<(), Fault> {
+        self.access()?;
+        if self.read_only.get() {
+            return Err(Fault);
+        }
+        Ok(())
+    }
+
     /// The other vCPU's turn: everything that was read so far changes, and now and then something that
     /// was not.
     fn turn_of_the_writer(&self) {
@@ -216,7 +233,7 @@ impl GuestPage for View {
 
     fn write(&self, at: Qword, value: u64) -> Result<(), Fault> {
         assert!(at.offset() % 8 == 0 && at.offset() <= PAGE_SIZE - 8);
-        self.page.access()?;
+        self.page.write_access()?;
         self.page.put(at.offset(), value);
         self.page.stores.borrow_mut().push((at.offset(), value));
         self.page.turn_of_the_writer();
@@ -240,7 +257,7 @@ impl GuestPage for View {
 
     fn write_bytes(&self, to: BufferRange, from: &[u8]) -> Result<(), Fault> {
         assert_in_buffer(to);
-        self.page.access()?;
+        self.page.write_access()?;
         let bytes = &from[..from.len().min(to.len())];
         self.page.put_bytes(to.offset(), bytes);
         self.page

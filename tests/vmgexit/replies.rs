@@ -135,8 +135,10 @@ pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: Outcome) {
 /// Handles a request whose reply userspace knows: until then, nothing is written and nothing is held but
 /// the request.
 pub(crate) fn assert_deferred(host: &mut Host, kind: Kind) {
-    let before = host.page.bytes();
+    let mut before = host.page.bytes();
     assert_eq!(host.vmgexit(), Outcome::Userspace);
+    // But for the marks of the request.
+    before[0x3f0..0x400].fill(0);
     assert_eq!(before, host.page.bytes());
     assert!(host.sev_es.deferred && !host.sev_es.ghcb && !host.page.is_viewed());
     assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);

@@ -182,17 +182,12 @@ pub(crate) fn handle(case: &Case) -> (Result, bool) {
         accepted,
         ..
     } = model;
-    // After a termination or an error nobody is there to look, unless userspace insists.
-    let last = code < 0
-        || asked.last() == Some(&Asked::Terminate)
-        || asked.last() == Some(&Asked::InternalError);
-    let page = (!last).then_some(page);
     (
         Result {
             code,
             asked,
             msr,
-            page,
+            page: Some(page),
             memory,
         },
         accepted,
