@@ -48,7 +48,7 @@ use crate::ghcb_abi::{
 use kind::Kind;
 use port_io::Direction;
 use request::Request;
-use vcpu::{Complaint, Exit, Failure, Fault, Fulfilment, Scratch, Vcpu};
+use vcpu::{Complaint, Exit, Failure, Fault, Fulfilment, Registers, Scratch, Vcpu};
 
 /// What becomes of KVM_RUN after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,15 +191,18 @@ fn answer_any<V: Vcpu>(
     gpa: u64,
     header: Header,
 ) -> Result<Outcome, Fault> {
-    let operands = header.exit_code().operands(header.info1());
-    let snapshot = Snapshot::read(header, page, operands)?;
+    let (code, info1) = (header.exit_code(), header.info1());
+    // What is returned is taken, too: an error leaves it as it was.
+    let wanted = code.operands(info1).union(code.returned(info1));
+    let snapshot = Snapshot::read(header, page, wanted)?;
     let exit = Exit::of(&snapshot);
     vcpu.trace_enter(exit);
     let request = match prove(vcpu, gpa, &snapshot) {
         Ok(request) => request,
         Err(reason) => {
-            let valid = snapshot.header().valid();
-            return refuse(vcpu, page, exit, valid, snapshot.scratch(), reason);
+            let (valid, scratch) = (snapshot.header().valid(), snapshot.scratch());
+            let given = Registers::of(&snapshot);
+            return refuse(vcpu, page, exit, valid, scratch, &given, reason);
         }
     };
     let kind = request.kind();
@@ -207,7 +210,7 @@ fn answer_any<V: Vcpu>(
     let flow = match request {
         Request::Instruction(request) => match request.emulate(vcpu) {
             Fulfilment::Done => {
-                let reply = request.reply(&vcpu.registers());
+                let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
                 return write(vcpu, page, exit.code, kind, reply);
             }
             Fulfilment::Userspace => Ok(Flow::Defer(None)),
@@ -215,7 +218,7 @@ fn answer_any<V: Vcpu>(
         },
         Request::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
             (Fulfilment::Done, _) => {
-                let reply = access.reply(&vcpu.registers());
+                let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
                 return write(vcpu, page, exit.code, kind, reply);
             }
             (Fulfilment::Userspace, Direction::Out) => Ok(Flow::Leave(Outcome::Userspace)),
@@ -227,7 +230,10 @@ fn answer_any<V: Vcpu>(
         Request::TimeStamp(read) => Ok(read.carry_out(vcpu)),
         Request::Ap(event) => Ok(event.carry_out(vcpu)),
         Request::System(event) => Ok(event.carry_out(vcpu)),
-        Request::Nothing(_) => Ok(Flow::Reply(Reply::no_action(0))),
+        Request::Nothing(_) => {
+            let reply = Registers::of(&snapshot).returned_with(Reply::no_action(0), exit);
+            Ok(Flow::Reply(reply))
+        }
     };
     match flow {
         Ok(flow) => conclude(vcpu, page, exit, kind, flow),
@@ -252,7 +258,7 @@ fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, Er
     Request::decode(snapshot, vcpu.version(), gpa)
 }
 
-/// Answers what is no legal request.
+/// Answers what is no legal request: what the event returns stays as the request has it.
 #[cold]
 #[inline(never)]
 fn refuse<V: Vcpu>(
@@ -261,6 +267,7 @@ fn refuse<V: Vcpu>(
     exit: Exit,
     valid: ValidBitmap,
     scratch: u64,
+    given: &Registers,
     reason: ErrorReason,
 ) -> Result<Outcome, Fault> {
     vcpu.complain(Complaint::Refused {
@@ -270,7 +277,8 @@ fn refuse<V: Vcpu>(
         reason,
     });
     let kind = Kind::of_refused(exit.code, exit.info1);
-    write(vcpu, page, exit.code, kind, Reply::error(reason))
+    let reply = given.returned_with(Reply::error(reason), exit);
+    write(vcpu, page, exit.code, kind, reply)
 }
 
 /// Writes the reply, or leaves the exit to those who will end it.
@@ -284,7 +292,7 @@ fn conclude<V: Vcpu>(
 ) -> Result<Outcome, Fault> {
     match flow {
         Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
-        Flow::Failed(fulfilment) => fail(vcpu, page, exit.code, kind, fulfilment),
+        Flow::Failed(fulfilment) => fail(vcpu, page, exit, kind, fulfilment),
         Flow::Leave(outcome) => {
             // A page that is lost meanwhile does not keep the data from the device.
             if write(vcpu, page, exit.code, kind, Reply::no_action(0)).is_err() {
@@ -328,7 +336,7 @@ fn park<V: Vcpu>(
 fn fail<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit_code: ExitCode,
+    exit: Exit,
     kind: Kind,
     fulfilment: Fulfilment,
 ) -> Result<Outcome, Fault> {
@@ -336,7 +344,8 @@ fn fail<V: Vcpu>(
         Fulfilment::Exception(event) => Reply::exception(event),
         _ => Reply::error(ErrorReason::INVALID_INPUT),
     };
-    write(vcpu, page, exit_code, kind, reply)
+    let reply = vcpu.registers().returned_with(reply, exit);
+    write(vcpu, page, exit.code, kind, reply)
 }
 
 /// Writes a reply. The guest runs on.

@@ -8,10 +8,7 @@ use super::{
     vcpu::{Fulfilment, Registers, Vcpu},
 };
 use crate::ghcb_abi::{
-    exit_code::ExitCode,
-    page::Field,
-    reply::{EventInjection, Reply},
-    snapshot::Snapshot,
+    exit_code::ExitCode, page::Field, reply::EventInjection, snapshot::Snapshot,
 };
 
 /// Which instruction.
@@ -85,13 +82,7 @@ impl InstructionRequest {
     pub(super) fn new(instruction: Instruction, snapshot: &Snapshot) -> Self {
         Self(Emulation {
             instruction,
-            registers: Registers {
-                rax: snapshot.rax(),
-                rbx: snapshot.rbx(),
-                rcx: snapshot.rcx(),
-                rdx: snapshot.rdx(),
-                rsi: snapshot.rsi(),
-            },
+            registers: Registers::of(snapshot),
             cpl: snapshot.cpl(),
             xcr0: snapshot.get(Field::Xcr0),
             xss: snapshot.get(Field::Xss),
@@ -123,24 +114,6 @@ impl InstructionRequest {
                 Fulfilment::Exception(EventInjection::GP_WITHOUT_ERROR_CODE)
             }
             (fulfilment, _) => fulfilment,
-        }
-    }
-
-    /// The registers that the instruction changes, after it was carried out.
-    #[inline(always)]
-    pub(super) fn reply(&self, after: &Registers) -> Reply {
-        let reply = Reply::no_action(0);
-        match self.0.instruction {
-            Instruction::Cpuid => reply
-                .with_rax(after.rax)
-                .with_rbx(after.rbx)
-                .with_rcx(after.rcx)
-                .with_rdx(after.rdx),
-            Instruction::ReadMsr | Instruction::Rdpmc => {
-                reply.with_rax(after.rax).with_rdx(after.rdx)
-            }
-            Instruction::Vmmcall => reply.with_rax(after.rax),
-            _ => reply,
         }
     }
 }

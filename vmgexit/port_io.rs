@@ -5,13 +5,13 @@
 use super::{
     kind::Kind,
     request::Request,
-    vcpu::{Failure, Fulfilment, Purpose, Registers, Scratch, Vcpu},
+    vcpu::{Failure, Fulfilment, Purpose, Scratch, Vcpu},
     Flow, Outcome,
 };
 use crate::ghcb_abi::{
     ioio::{IoInfo, IoSize},
     page::PAGE_SIZE,
-    reply::{ErrorReason, Reply},
+    reply::ErrorReason,
     scratch::ScratchArea,
     snapshot::Snapshot,
     version::Version,
@@ -126,15 +126,6 @@ impl PortAccess {
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
         vcpu.port_io(self)
-    }
-
-    /// RAX after IN.
-    #[inline(always)]
-    pub(super) fn reply(&self, after: &Registers) -> Reply {
-        match self.direction {
-            Direction::In => Reply::no_action(0).with_rax(after.rax),
-            Direction::Out => Reply::no_action(0),
-        }
     }
 }
 

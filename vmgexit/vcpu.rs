@@ -18,6 +18,7 @@ use crate::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
     msr::GhcbMsr,
+    page::Field,
     reply::{Action, ErrorReason, EventInjection, Reply},
     snapshot::Snapshot,
     terminate::Termination,
@@ -37,6 +38,42 @@ pub struct Registers {
     pub rdx: u64,
     /// RSI.
     pub rsi: u64,
+}
+
+impl Registers {
+    /// Those that a request supplies; zero for the others, as in C.
+    #[inline(always)]
+    pub(super) const fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            rax: snapshot.rax(),
+            rbx: snapshot.rbx(),
+            rcx: snapshot.rcx(),
+            rdx: snapshot.rdx(),
+            rsi: snapshot.rsi(),
+        }
+    }
+
+    /// `reply` with those of them that the event returns.
+    ///
+    /// Also an exception or an error: some guests look at what is marked valid, and at nothing else.
+    #[inline(always)]
+    pub(super) fn returned_with(&self, reply: Reply, exit: Exit) -> Reply {
+        let returned = exit.code.returned(exit.info1);
+        let mut reply = reply;
+        if returned.contains(Field::Rax) {
+            reply = reply.with_rax(self.rax);
+        }
+        if returned.contains(Field::Rbx) {
+            reply = reply.with_rbx(self.rbx);
+        }
+        if returned.contains(Field::Rcx) {
+            reply = reply.with_rcx(self.rcx);
+        }
+        if returned.contains(Field::Rdx) {
+            reply = reply.with_rdx(self.rdx);
+        }
+        reply
+    }
 }
 
 /// What KVM made of an emulation.

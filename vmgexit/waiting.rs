@@ -10,7 +10,6 @@ use super::{
 };
 use crate::ghcb_abi::{
     bitmap::ValidBitmap,
-    page::Field,
     reply::{EventInjection, Reply},
     scratch::ScratchArea,
 };
@@ -48,25 +47,7 @@ impl<B> Deferred<B> {
 
     /// The reply, if KVM's registers are those after the exit.
     fn reply(&self, after: &Registers) -> Reply {
-        let mut reply = self.bare_reply();
-        if self.is_refused || self.data.is_some() {
-            // Nothing is returned, or all of it is there.
-            return reply;
-        }
-        let returned = self.exit.code.returned(self.exit.info1);
-        if returned.contains(Field::Rax) {
-            reply = reply.with_rax(after.rax);
-        }
-        if returned.contains(Field::Rbx) {
-            reply = reply.with_rbx(after.rbx);
-        }
-        if returned.contains(Field::Rcx) {
-            reply = reply.with_rcx(after.rcx);
-        }
-        if returned.contains(Field::Rdx) {
-            reply = reply.with_rdx(after.rdx);
-        }
-        reply
+        after.returned_with(self.bare_reply(), self.exit)
     }
 }
 

@@ -145,7 +145,9 @@ fn compare(case: &Case, met: &mut BTreeMap<&'static str, u32>) {
             *met.entry(difference.name).or_default() += 1;
         }
     }
-    let actual = ours(case);
+    let mut actual = ours(case);
+    c_model::keep_what_is_read(&mut actual.asked);
+    c_model::keep_what_is_read(&mut expected.asked);
     let (mut short_actual, mut short_expected) = (actual.clone(), expected.clone());
     // Two pages are too much to read.
     if let (Some(is), Some(should)) = (short_actual.page.take(), short_expected.page.take()) {

@@ -144,11 +144,13 @@ fn host(event: &Event, given: &[Field]) -> Host {
 }
 
 impl Event {
-    /// What KVM is asked when these fields are given: of them it gets those that the event uses, and
-    /// zero for the others.
+    /// What KVM is asked when these fields are given: of them it gets those that the event uses or returns,
+    /// and zero for the others.
     fn emulation(&self, given: &[Field]) -> Emulation {
         let used = |field: Field| {
-            let uses = self.takes.contains(&field) || self.may_take.contains(&field);
+            let uses = [self.takes, self.may_take, self.returns]
+                .concat()
+                .contains(&field);
             (uses && given.contains(&field)).then(|| value(field))
         };
         let register = |field| used(field).unwrap_or(0);
@@ -180,6 +182,20 @@ impl Event {
             .map(|field| (*field, of(field)))
             .collect()
     }
+}
+
+/// What the guest finds there when it was not carried out: what it gave.
+fn unchanged(event: &Event, given: &[Field]) -> Vec<(Field, u64)> {
+    let of = |field: &Field| {
+        if given.contains(field) {
+            value(*field)
+        } else {
+            0
+        }
+    };
+    (event.returns.iter())
+        .map(|field| (*field, of(field)))
+        .collect()
 }
 
 const EVERYTHING: [Field; 8] = [Rax, Rbx, Rcx, Rdx, Rsi, Cpl, Xcr0, Xss];
@@ -217,8 +233,8 @@ fn an_operand_that_is_missing_is_missed() {
                 .into_iter()
                 .filter(|field| field != left_out)
                 .collect();
-            let host = host(event, &given);
-            assert_reply(host, event.kind, &refused(ErrorReason::MISSING_INPUT), &[]);
+            let expected = refused(ErrorReason::MISSING_INPUT).with(&unchanged(event, &given));
+            assert_reply(host(event, &given), event.kind, &expected, &[]);
         }
     }
 }
@@ -229,7 +245,8 @@ fn cpuid_of_the_xsave_area_needs_xcr0() {
         let fields = [&[(Rax, rax), (Rcx, 1)], given].concat();
         Host::new().request(ExitCode::CPUID, 0, 0, &fields)
     };
-    let without = refused(ErrorReason::MISSING_INPUT);
+    let unchanged = [(Rax, 0xd), (Rbx, 0), (Rcx, 1), (Rdx, 0)];
+    let without = refused(ErrorReason::MISSING_INPUT).with(&unchanged);
     assert_reply(cpuid(0xd, &[]), Kind::Cpuid, &without, &[]);
     assert_reply(cpuid(0xd, &[(Xss, 0)]), Kind::Cpuid, &without, &[]);
     assert_eq!(cpuid(0xd, &[(Xcr0, 7)]).vmgexit(), Outcome::Resume);
@@ -245,10 +262,13 @@ fn cpuid_of_the_xsave_area_needs_xcr0() {
 fn an_exception_is_the_reply() {
     for event in &EVENTS {
         for injection in [EventInjection::UD, EventInjection::GP] {
-            let mut host = host(event, &EVERYTHING);
-            host.answer = Fulfilment::Exception(injection);
-            let asked = [Call::Emulate(event.emulation(&EVERYTHING))];
-            assert_reply(host, event.kind, &exception(injection), &asked);
+            for given in [event.takes, &EVERYTHING] {
+                let mut host = host(event, given);
+                host.answer = Fulfilment::Exception(injection);
+                let asked = [Call::Emulate(event.emulation(given))];
+                let expected = exception(injection).with(&unchanged(event, given));
+                assert_reply(host, event.kind, &expected, &asked);
+            }
         }
     }
 }
@@ -263,6 +283,7 @@ fn what_kvm_refuses_is_invalid_or_faults() {
             0x7c => exception(EventInjection(0x8000_030d)),
             _ => refused(ErrorReason::INVALID_INPUT),
         };
+        let expected = expected.with(&unchanged(event, &EVERYTHING));
         assert_reply(host, event.kind, &expected, &asked);
     }
 }
@@ -283,9 +304,9 @@ fn userspace_may_do_it() {
 
 #[test]
 fn userspace_may_refuse_an_msr() {
-    let fault = exception(EventInjection::GP_WITHOUT_ERROR_CODE);
     for event in EVENTS.iter().filter(|event| event.code == 0x7c) {
         for hand_back in [false, true] {
+            let fault = exception(EventInjection::GP_WITHOUT_ERROR_CODE);
             let mut host = host(event, &EVERYTHING);
             host.answer = Fulfilment::Userspace;
             assert_deferred(&mut host, event.kind);
@@ -297,6 +318,7 @@ fn userspace_may_refuse_an_msr() {
                 continue;
             }
             host.complete();
+            let fault = fault.with(&unchanged(event, &EVERYTHING));
             fault.assert_in(&before, &host.page.bytes());
             assert!(!host.holds_anything());
         }

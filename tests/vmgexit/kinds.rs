@@ -10,7 +10,7 @@ use ghcb_rs::{
 };
 
 use crate::{
-    replies::{assert_reply, refused},
+    replies::{assert_reply, refused, zeros},
     support::Host,
 };
 
@@ -24,7 +24,8 @@ fn a_refused_request_is_counted_under_its_event() {
     ] {
         let host = Host::new().request(ExitCode(code), info1, 0, &[]);
         host.page.put(0xff8, 1 << 32);
-        assert_reply(host, kind, &refused(ErrorReason::INVALID_USAGE), &[]);
+        let expected = refused(ErrorReason::INVALID_USAGE).with(&zeros(code, info1));
+        assert_reply(host, kind, &expected, &[]);
     }
     for (code, kind) in [
         (0x27, Kind::ReadDr7),
@@ -53,7 +54,8 @@ fn a_refused_request_is_counted_under_its_event() {
         let host = Host::new().request(ExitCode(code), 0, 0, &[]);
         // Usage 1.
         host.page.put(0xff8, 1 << 32);
-        assert_reply(host, kind, &refused(ErrorReason::INVALID_USAGE), &[]);
+        let expected = refused(ErrorReason::INVALID_USAGE).with(&zeros(code, 0));
+        assert_reply(host, kind, &expected, &[]);
     }
 }
 

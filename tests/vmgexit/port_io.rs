@@ -90,7 +90,9 @@ fn without_a_size_there_is_nothing_to_do() {
     for flags in [0, IN, STRING, STRING | IN] {
         let fields = [(Rax, RAX), (SwScratch, GPA + 0x800)];
         let host = ioio(0x80, 0, flags, &fields);
-        assert_reply(host, Kind::PortIo, &done(0, &[]), &[]);
+        let rax = [(Rax, RAX)];
+        let returned = if flags == IN { &rax[..] } else { &[] };
+        assert_reply(host, Kind::PortIo, &done(0, returned), &[]);
     }
 }
 
@@ -100,6 +102,7 @@ fn several_sizes_are_none() {
         for flags in [0, IN, STRING, STRING | IN] {
             let fields = [(Rax, RAX), (SwScratch, GPA + 0x800)];
             let host = ioio(0x80, size, flags, &fields);
+            let rax = [(Rax, RAX)];
             assert_reply(
                 host,
                 if flags & STRING == 0 {
@@ -107,7 +110,7 @@ fn several_sizes_are_none() {
                 } else {
                     Kind::StringIo
                 },
-                &refused(ErrorReason::INVALID_INPUT),
+                &refused(ErrorReason::INVALID_INPUT).with(if flags == IN { &rax } else { &[] }),
                 &[],
             );
         }
@@ -172,5 +175,6 @@ fn an_access_that_kvm_does_not_do() {
     let mut host = ioio(0x3f8, 1, IN, &[]);
     host.answer = Fulfilment::Exception(EventInjection::GP);
     let asked = [access(0x3f8, IoSize::Byte, Direction::In, 0)];
-    assert_reply(host, Kind::PortIo, &exception(EventInjection::GP), &asked);
+    let expected = exception(EventInjection::GP).with(&[(Rax, 0)]);
+    assert_reply(host, Kind::PortIo, &expected, &asked);
 }

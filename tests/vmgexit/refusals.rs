@@ -15,7 +15,7 @@ use ghcb_rs::{
 use proptest::prelude::*;
 
 use crate::{
-    replies::{assert_reply, done, refused},
+    replies::{assert_reply, done, refused, zeros},
     support::{case::EVENTS, Call, Host, GPA},
 };
 
@@ -38,7 +38,8 @@ fn assert_invalid_event(code: u64) {
         Kind::UnknownEvent
     };
     let host = Host::new().request(ExitCode(code), 0, 0, &[]);
-    assert_reply(host, kind, &refused(ErrorReason::INVALID_EVENT), &[]);
+    let expected = refused(ErrorReason::INVALID_EVENT).with(&zeros(code, 0));
+    assert_reply(host, kind, &expected, &[]);
 }
 
 #[test]
@@ -108,7 +109,8 @@ fn usage_comes_first() {
             let host = Host::new().request(code, 0, 0, &[]);
             host.page.put(0xff8, (u64::from(usage) << 32) | 0x0001_0000);
             let kind = Kind::of_refused(code, 0);
-            assert_reply(host, kind, &refused(ErrorReason::INVALID_USAGE), &[]);
+            let expected = refused(ErrorReason::INVALID_USAGE).with(&zeros(code.0, 0));
+            assert_reply(host, kind, &expected, &[]);
         }
     }
 }

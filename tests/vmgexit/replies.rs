@@ -5,6 +5,7 @@
 use ghcb_rs::{
     ghcb_abi::{
         bitmap::ValidBitmap,
+        exit_code::ExitCode,
         page::Field,
         reply::{Action, ErrorReason, EventInjection},
     },
@@ -55,7 +56,21 @@ pub(crate) fn refused(reason: ErrorReason) -> Expected {
     }
 }
 
+/// The registers that the event returns, if nothing was supplied.
+pub(crate) fn zeros(code: u64, info1: u64) -> Vec<(Field, u64)> {
+    let returned = ExitCode(code).returned(info1);
+    returned.fields().map(|field| (field, 0)).collect()
+}
+
 impl Expected {
+    /// The same, with what the event returns.
+    pub(crate) fn with(self, fields: &[(Field, u64)]) -> Self {
+        Self {
+            fields: fields.to_vec(),
+            ..self
+        }
+    }
+
     /// Compares every byte of the page with what it was before.
     pub(crate) fn assert_in(&self, before: &[u8], after: &[u8]) {
         let mut expected = before.to_vec();

@@ -54,6 +54,32 @@ pub(crate) enum Asked {
     InternalError,
 }
 
+/// Drops the registers that KVM's handler of an intercept does not read, which are: of `kvm_emulate_cpuid()`
+/// RAX and RCX, of `kvm_emulate_rdmsr()` RCX, of `kvm_emulate_wrmsr()` RAX, RCX and RDX, of
+/// `kvm_emulate_rdpmc()` RCX, of `kvm_emulate_hypercall()` all, and none of those for INVD, WBINVD, MONITOR
+/// and MWAIT. `ghcb_compare_test` proves it on C itself.
+pub(crate) fn keep_what_is_read(asked: &mut [Asked]) {
+    for asked in asked {
+        let Asked::Emulate(code, is_write, given, _) = asked else {
+            continue;
+        };
+        let Registers { rax, rcx, rdx, .. } = *given;
+        let none = Registers::default();
+        *given = match (*code, *is_write) {
+            (0x81, _) => *given,
+            (0x7c, true) => Registers {
+                rax,
+                rcx,
+                rdx,
+                ..none
+            },
+            (0x72, _) => Registers { rax, rcx, ..none },
+            (0x6f | 0x7c, _) => Registers { rcx, ..none },
+            _ => none,
+        };
+    }
+}
+
 /// What becomes of an exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Result {

@@ -64,6 +64,12 @@ impl Exit<'_> {
     fn only_answer(&self, result: &mut Result, info1: u64, info2: u64) {
         let mut page = self.page();
         answer(&mut page, info1, info2);
+        // C: `sev_es_sync_to_ghcb()`, of what the request has brought.
+        for register in [word::RAX, word::RBX, word::RCX, word::RDX] {
+            if self.case.valid >> register & 1 == 0 {
+                page[register] = 0;
+            }
+        }
         result.page = Some(page);
         result.code = 1;
         result.memory = self.case.host().memory.unwrap().1;
@@ -246,13 +252,16 @@ fn returned_registers(exit: &Exit<'_>, result: &mut Result) {
     };
     let case = exit.case;
     let returned: &[usize] = match (case.code, case.info[0]) {
-        _ if page[INFO1] != 0 => &[],
         (0x72, _) => &[RAX, RBX, RCX, RDX],
         (0x87, _) => &[RAX, RCX, RDX],
         (0x6e | 0x6f, _) | (0x7c, 0) => &[RAX, RDX],
         (0x27 | 0x81, _) => &[RAX],
-        // IN that reads something.
-        (0x7b, io) if io & 5 == 1 && (io >> 4) & 7 != 0 => &[RAX],
+        (0x7b, io) if io & 5 == 1 => &[RAX],
+        // Those of SEV-SNP are refused.
+        (0x8000_0017, _) => &[RAX],
+        (0x8000_0012 | 0x8000_001a, _) => &[RBX],
+        (0x8000_0020, _) => &[RBX, RDX],
+        (0x8000_0021, _) => &[RCX],
         _ => &[],
     };
     let before = exit.page();
