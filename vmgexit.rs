@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ap;
+pub mod context;
 pub mod instruction;
 pub mod kind;
 pub mod memory;
@@ -45,6 +46,7 @@ use crate::ghcb_abi::{
     snapshot::{Header, Snapshot},
     version::Usage,
 };
+use context::Context;
 use kind::Kind;
 use port_io::Direction;
 use request::Request;
@@ -194,9 +196,11 @@ fn answer_any<V: Vcpu>(
     let (code, info1) = (header.exit_code(), header.info1());
     // What is returned is taken, too: an error leaves it as it was.
     let wanted = code.operands(info1).union(code.returned(info1));
-    let snapshot = Snapshot::read(header, page, wanted)?;
+    let snapshot = Snapshot::read(header, page, wanted.union(Context::FIELDS))?;
     let exit = Exit::of(&snapshot);
     vcpu.trace_enter(exit);
+    // As in C, before it is known whether the request is one.
+    vcpu.set_context(&Context::of(&snapshot));
     let request = match prove(vcpu, gpa, &snapshot) {
         Ok(request) => request,
         Err(reason) => {

@@ -9,6 +9,7 @@ use crate::{
         reply::{Action, EventInjection},
     },
     vmgexit::{
+        context::Context,
         instruction::{Emulation, Instruction},
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
@@ -110,6 +111,24 @@ impl KvmVcpu {
 
 impl Emulator for KvmVcpu {
     #[inline(always)]
+    fn set_context(&mut self, context: &Context) {
+        // SAFETY: By the invariant, with pointers that are valid. KVM checks XCR0 and XSS itself.
+        unsafe {
+            (*self.vmcb()).__bindgen_anon_1.save.cpl = context.cpl;
+            if let Some(xcr0) = context.xcr0 {
+                if xcr0 != (*self.vcpu()).arch.xcr0 {
+                    imports::__kvm_set_xcr(self.vcpu(), 0, xcr0);
+                }
+            }
+            if let Some(xss) = context.xss {
+                if xss != (*self.vcpu()).arch.ia32_xss {
+                    imports::__kvm_emulate_msr_write(self.vcpu(), bindings::MSR_IA32_XSS, xss);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment {
         if emulation.instruction == Instruction::Vmmcall {
             self.zero_other_registers();
@@ -117,20 +136,6 @@ impl Emulator for KvmVcpu {
         self.set_registers(&emulation.registers);
         let exit_code = emulation.instruction.exit_code();
         self.set_exit(exit_code, emulation.instruction.info1(), 0);
-        // SAFETY: By the invariant, with pointers that are valid. KVM checks XCR0 and XSS itself.
-        unsafe {
-            (*self.vmcb()).__bindgen_anon_1.save.cpl = emulation.cpl;
-            if let Some(xcr0) = emulation.xcr0 {
-                if xcr0 != (*self.vcpu()).arch.xcr0 {
-                    imports::__kvm_set_xcr(self.vcpu(), 0, xcr0);
-                }
-            }
-            if let Some(xss) = emulation.xss {
-                if xss != (*self.vcpu()).arch.ia32_xss {
-                    imports::__kvm_emulate_msr_write(self.vcpu(), bindings::MSR_IA32_XSS, xss);
-                }
-            }
-        }
         if exit_code == ExitCode::MSR {
             return self.emulate_msr();
         }

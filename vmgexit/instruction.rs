@@ -7,9 +7,7 @@ use super::{
     kind::Kind,
     vcpu::{Fulfilment, Registers, Vcpu},
 };
-use crate::ghcb_abi::{
-    exit_code::ExitCode, page::Field, reply::EventInjection, snapshot::Snapshot,
-};
+use crate::ghcb_abi::{exit_code::ExitCode, reply::EventInjection, snapshot::Snapshot};
 
 /// Which instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +62,6 @@ pub struct Emulation {
     pub instruction: Instruction,
     /// Its operands.
     pub registers: Registers,
-    /// Privilege level at which the guest executed it, zero if it did not say.
-    pub cpl: u8,
-    /// XCR0, if the guest gave it.
-    pub xcr0: Option<u64>,
-    /// IA32_XSS, if the guest gave it.
-    pub xss: Option<u64>,
 }
 
 /// A request to emulate an instruction.
@@ -83,9 +75,6 @@ impl InstructionRequest {
         Self(Emulation {
             instruction,
             registers: Registers::of(snapshot),
-            cpl: snapshot.cpl(),
-            xcr0: snapshot.get(Field::Xcr0),
-            xss: snapshot.get(Field::Xss),
         })
     }
 

@@ -9,6 +9,7 @@ pub use super::{
 };
 
 use super::{
+    context::Context,
     instruction::Emulation,
     kind::Kind,
     mmio::MmioAccess,
@@ -150,6 +151,9 @@ pub enum Complaint {
 
 /// KVM's emulation of what a guest asks for.
 pub trait Emulator: Memory {
+    /// Hands KVM the context that a request tells. KVM checks XCR0 and IA32_XSS itself, and refuses in silence.
+    fn set_context(&mut self, context: &Context);
+
     /// Lets KVM emulate an instruction on registers that are not the guest's own.
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment;
 

@@ -5,6 +5,7 @@
 use ghcb_rs::{
     ghcb_abi::ioio::IoSize,
     vmgexit::{
+        context::Context,
         instruction::{Emulation, Instruction},
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
@@ -15,6 +16,10 @@ use ghcb_rs::{
 use super::{Call, Host};
 
 impl Emulator for Host {
+    fn set_context(&mut self, context: &Context) {
+        self.contexts.push(*context);
+    }
+
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment {
         self.may_sleep();
         self.log.push(Call::Emulate(*emulation));
@@ -32,9 +37,6 @@ impl Emulator for Host {
                 rax: function.into(),
                 ..Registers::default()
             },
-            cpl: 0,
-            xcr0: None,
-            xss: None,
         })
     }
 

@@ -16,6 +16,7 @@ use ghcb_rs::{
     },
     vmgexit::{
         self,
+        context::Context,
         instruction::Emulation,
         kind::Kind,
         mmio::MmioAccess,
@@ -123,6 +124,8 @@ pub struct Host {
     /// Whether someone listens to the tracepoints for the MSR.
     pub traced: bool,
     pub registers: Registers,
+    /// The context of each request.
+    pub contexts: Vec<Context>,
     pub sev_es: SevEs,
     /// Calls that have begun and are not over.
     pub in_flight: Rc<Cell<u32>>,
@@ -151,6 +154,7 @@ impl Host {
             jump_table: 0,
             traced: true,
             registers: registers(0x61),
+            contexts: Vec::new(),
             sev_es: SevEs::default(),
             in_flight: Rc::default(),
             log: Vec::new(),

@@ -46,11 +46,9 @@ fn asked(call: &Call, asked: &mut Vec<Asked>) {
     let data = |direction: &Direction, data: &[u8]| (!direction.is_in()).then(|| data.to_vec());
     let last = match call {
         Call::Emulate(emulation) => {
-            asked.extend(emulation.xcr0.map(Asked::SetXcr0));
-            asked.extend(emulation.xss.map(Asked::SetXss));
             let code = emulation.instruction.exit_code().0;
             let is_write = emulation.instruction == Instruction::WriteMsr;
-            Asked::Emulate(code, is_write, emulation.registers, emulation.cpl)
+            Asked::Emulate(code, is_write, emulation.registers)
         }
         Call::PortIo(access) => {
             let (size, is_in) = (access.size.bytes() as u64, access.direction.is_in());
@@ -124,6 +122,11 @@ fn ours(case: &Case) -> Result {
     }
     host.complete();
     let mut calls = Vec::new();
+    for context in &host.contexts {
+        calls.push(Asked::SetCpl(context.cpl));
+        calls.extend(context.xcr0.map(Asked::SetXcr0));
+        calls.extend(context.xss.map(Asked::SetXss));
+    }
     host.log.iter().for_each(|call| asked(call, &mut calls));
     Result {
         code,

@@ -10,6 +10,7 @@ use ghcb_rs::{
         version::Version,
     },
     vmgexit::{
+        context::Context,
         instruction::{Emulation, Instruction},
         kind::Kind,
         vcpu::{Fulfilment, Registers},
@@ -40,7 +41,7 @@ const EVENTS: [Event; 10] = [
         instruction: Instruction::Cpuid,
         kind: Kind::Cpuid,
         takes: &[Rax, Rcx],
-        may_take: &[Xcr0, Xss],
+        may_take: &[],
         returns: &[Rax, Rbx, Rcx, Rdx],
     },
     Event {
@@ -77,7 +78,7 @@ const EVENTS: [Event; 10] = [
         instruction: Instruction::Rdpmc,
         kind: Kind::Rdpmc,
         takes: &[Rcx],
-        may_take: &[Cpl],
+        may_take: &[],
         returns: &[Rax, Rdx],
     },
     Event {
@@ -163,9 +164,6 @@ impl Event {
                 rdx: register(Rdx),
                 rsi: register(Rsi),
             },
-            cpl: register(Cpl) as u8,
-            xcr0: used(Xcr0),
-            xss: used(Xss),
         }
     }
 
@@ -212,6 +210,24 @@ fn each_takes_its_operands_and_returns_its_results() {
                 let asked = [Call::Emulate(event.emulation(given))];
                 assert_reply(host, event.kind, &expected, &asked);
             }
+        }
+    }
+}
+
+#[test]
+fn each_request_tells_the_context() {
+    let codes = EVENTS.iter().map(|event| event.code);
+    for code in codes.chain([0x6e, 0x7b, 0x8000_0003, 0x8000_0010, 0x403]) {
+        for given in [&[][..], &[Cpl], &[Xcr0], &[Xss], &[Cpl, Xcr0, Xss]] {
+            let mut host = Host::new().request(ExitCode(code), 0, 0, &fields(given));
+            host.vmgexit();
+            let of = |field| given.contains(&field).then(|| value(field));
+            let context = Context {
+                cpl: of(Cpl).unwrap_or(0) as u8,
+                xcr0: of(Xcr0),
+                xss: of(Xss),
+            };
+            assert_eq!(host.contexts, [context], "{code:#x}");
         }
     }
 }

@@ -78,9 +78,6 @@ fn cpuid(function: u32) -> Call {
     Call::Emulate(Emulation {
         instruction,
         registers,
-        cpl: 0,
-        xcr0: None,
-        xss: None,
     })
 }
 

@@ -33,10 +33,12 @@ pub(crate) mod word {
 /// What the rest of KVM is asked to do, or to remember.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
+    /// What RDPMC, VMMCALL and CPUID look at, from each request.
+    SetCpl(u8),
     SetXcr0(u64),
     SetXss(u64),
-    /// Exit code, direction of an MSR access, registers, CPL.
-    Emulate(u64, bool, Registers, u8),
+    /// Exit code, direction of an MSR access, registers.
+    Emulate(u64, bool, Registers),
     /// Port, size, direction, RAX.
     Port(u16, u64, bool, u64),
     /// Port, size, count, data of OUTS.
@@ -60,7 +62,7 @@ pub(crate) enum Asked {
 /// and MWAIT. `ghcb_compare_test` proves it on C itself.
 pub(crate) fn keep_what_is_read(asked: &mut [Asked]) {
     for asked in asked {
-        let Asked::Emulate(code, is_write, given, _) = asked else {
+        let Asked::Emulate(code, is_write, given) = asked else {
             continue;
         };
         let Registers { rax, rcx, rdx, .. } = *given;
@@ -241,7 +243,7 @@ impl Model<'_> {
                     rax: msr >> 32,
                     ..Registers::default()
                 };
-                self.asked.push(Asked::Emulate(0x72, false, registers, 0));
+                self.asked.push(Asked::Emulate(0x72, false, registers));
                 let after = results();
                 let value =
                     [after.rax, after.rbx, after.rcx, after.rdx][((msr >> 30) & 3) as usize];
@@ -310,6 +312,7 @@ impl Model<'_> {
             rsi: self.field(RSI),
         };
         self.registers = [given.rax, given.rbx, given.rcx, given.rdx];
+        self.asked.push(Asked::SetCpl(self.field(CPL) as u8));
         if self.is_valid(XCR0) {
             self.asked.push(Asked::SetXcr0(self.page[XCR0]));
         }
@@ -404,8 +407,7 @@ impl Model<'_> {
 
     fn emulate(&mut self, code: u64, info1: u64, given: Registers) -> i32 {
         let is_write = code == 0x7c && info1 != 0;
-        let cpl = self.field(word::CPL) as u8;
-        self.asked.push(Asked::Emulate(code, is_write, given, cpl));
+        self.asked.push(Asked::Emulate(code, is_write, given));
         match self.case.answer {
             Fulfilment::Done | Fulfilment::Userspace => {
                 let after = results();

@@ -2,8 +2,6 @@
 
 //! What is meant to differ from the C handler, by the names that README gives it.
 
-use ghcb_rs::vmgexit::vcpu::Registers;
-
 use super::c_model::{answer, mark, word, Asked, Result, EFAULT, EINVAL, ENOMEM};
 use crate::support::{
     case::Case,
@@ -29,7 +27,7 @@ const fn difference(name: &'static str, apply: fn(&Exit<'_>, &mut Result)) -> Di
 }
 
 /// In an order in which each leaves the next something to look at.
-pub(crate) const DIFFERENCES: [Difference; 16] = [
+pub(crate) const DIFFERENCES: [Difference; 15] = [
     difference("msr-snp-request", msr_snp_request),
     difference("msr-reserved-bits", msr_reserved_bits),
     difference("hv-features", hv_features),
@@ -44,7 +42,6 @@ pub(crate) const DIFFERENCES: [Difference; 16] = [
     difference("scratch-unreadable", scratch_unreadable),
     difference("no-memory", no_memory),
     difference("no-memory", no_memory_shared),
-    difference("unused-operands", unused_operands),
     difference("returned-registers", returned_registers),
 ];
 
@@ -73,9 +70,12 @@ impl Exit<'_> {
         result.page = Some(page);
         result.code = 1;
         result.memory = self.case.host().memory.unwrap().1;
-        result
-            .asked
-            .retain(|asked| matches!(asked, Asked::SetXcr0(_) | Asked::SetXss(_)));
+        result.asked.retain(|asked| {
+            matches!(
+                asked,
+                Asked::SetCpl(_) | Asked::SetXcr0(_) | Asked::SetXss(_)
+            )
+        });
     }
 }
 
@@ -206,41 +206,6 @@ fn no_memory_shared(exit: &Exit<'_>, result: &mut Result) {
         .any(|asked| matches!(asked, Asked::StringIo(..) | Asked::Mmio(..)));
     if copies && !exit.case.can_allocate {
         exit.only_answer(result, 2, 3);
-    }
-}
-
-/// Fields that the event does not use are not looked at; C takes XCR0, XSS and CPL from every request.
-fn unused_operands(_: &Exit<'_>, result: &mut Result) {
-    let is_cpuid = result
-        .asked
-        .iter()
-        .any(|asked| matches!(asked, Asked::Emulate(0x72, ..)));
-    if !is_cpuid {
-        result
-            .asked
-            .retain(|asked| !matches!(asked, Asked::SetXcr0(_) | Asked::SetXss(_)));
-    }
-    for asked in &mut result.asked {
-        let Asked::Emulate(code, is_write, given, cpl) = asked else {
-            continue;
-        };
-        if !matches!(code, 0x6f | 0x81) {
-            *cpl = 0;
-        }
-        let Registers { rax, rcx, rdx, .. } = *given;
-        let none = Registers::default();
-        *given = match (*code, *is_write) {
-            (0x81, _) => *given,
-            (0x7c, true) | (0x8a, _) => Registers {
-                rax,
-                rcx,
-                rdx,
-                ..none
-            },
-            (0x72 | 0x8b, _) => Registers { rax, rcx, ..none },
-            (0x6f | 0x7c, _) => Registers { rcx, ..none },
-            _ => none,
-        };
     }
 }
 

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What KVM keeps of a guest's context from one request to the next: CPL, XCR0 and IA32_XSS.
+//!
+//! C takes them from every request, also from one that it refuses then, and its handlers look at them later:
+//! CPUID, RDPMC and VMMCALL at the CPL, CPUID at the other two, whoever asks for it.
+
+use crate::ghcb_abi::{bitmap::ValidBitmap, page::Field, snapshot::Snapshot};
+
+/// The context that a request tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Privilege level at which the guest executed the instruction, zero if it did not say.
+    pub cpl: u8,
+    /// XCR0, if the guest gave it.
+    pub xcr0: Option<u64>,
+    /// IA32_XSS, if the guest gave it.
+    pub xss: Option<u64>,
+}
+
+impl Context {
+    /// The fields that tell it.
+    pub const FIELDS: ValidBitmap = ValidBitmap::of(&[Field::Cpl, Field::Xcr0, Field::Xss]);
+
+    /// The context in a snapshot that holds these fields.
+    #[inline(always)]
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            cpl: snapshot.cpl(),
+            xcr0: snapshot.get(Field::Xcr0),
+            xss: snapshot.get(Field::Xss),
+        }
+    }
+}
