@@ -30,9 +30,9 @@ fn fair(mut case: Case) -> Case {
     let is_write = case.code == 0x7c && case.info[0] != 0;
     case.answer = match case.answer {
         // KVM reports #GP for an MSR; it refuses the write of one with an error number.
-        Fulfilment::Exception(_) if emulates && case.code == 0x7c => {
-            Fulfilment::Exception(ghcb_rs::ghcb_abi::reply::EventInjection(0x8000_030d))
-        }
+        Fulfilment::Exception(_) if emulates && case.code == 0x7c => Fulfilment::Exception(
+            ghcb_rs::ghcb_abi::reply::EventInjection(0xffff_ffff_8000_030d),
+        ),
         Fulfilment::Exception(event) if emulates => Fulfilment::Exception(event),
         Fulfilment::Refused if emulates && is_write => Fulfilment::Refused,
         Fulfilment::Userspace if is_page => Fulfilment::Userspace,

@@ -296,7 +296,7 @@ fn what_kvm_refuses_is_invalid_or_faults() {
         host.answer = Fulfilment::Refused;
         let asked = [Call::Emulate(event.emulation(&EVERYTHING))];
         let expected = match event.code {
-            0x7c => exception(EventInjection(0x8000_030d)),
+            0x7c => exception(EventInjection(0xffff_ffff_8000_030d)),
             _ => refused(ErrorReason::INVALID_INPUT),
         };
         let expected = expected.with(&unchanged(event, &EVERYTHING));

@@ -250,7 +250,9 @@ impl Events<'_> {
         self.same("MSR: read: high half", self.registers.rdx, 0x5);
         self.registers.rcx = NO_MSR;
         let answer = self.ask(ExitCode::MSR, 0, 0, &number, &value);
-        let fault = (1 << 32) | EventInjection::GP_WITHOUT_ERROR_CODE.0;
+        let fault = code(Err(Refusal::Exception(
+            EventInjection::GP_WITHOUT_ERROR_CODE,
+        )));
         self.same("MSR: read of none: #GP", code(answer), fault);
         let answer = self.ask(ExitCode::MSR, 1, 0, &both, &Sync::NONE);
         self.same("MSR: write of none: #GP", code(answer), fault);

@@ -165,7 +165,7 @@ fn emulation_exception(exit: &Exit<'_>, result: &mut Result) {
 fn wrmsr_passthrough(exit: &Exit<'_>, result: &mut Result) {
     if exit.is(0x7c) && result.code == EINVAL {
         let asked = result.asked.clone();
-        exit.only_answer(result, 1, 0x8000_030d);
+        exit.only_answer(result, 1, 0xffff_ffff_8000_030d);
         result.asked = asked;
     }
 }

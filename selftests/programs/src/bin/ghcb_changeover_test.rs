@@ -195,12 +195,11 @@ fn test(
             .same("the interruption", interruption, Exit::Interrupted)
             .went_on(&outcome);
         let reply = outcome.reply();
-        // C extends the sign of an event.
         let infos = match received {
-            Received::Fault => (1, EventInjection::GP_WITHOUT_ERROR_CODE.0 as u32),
+            Received::Fault => (1, EventInjection::GP_WITHOUT_ERROR_CODE.0),
             _ => (0, 0),
         };
-        check.same("exit infos", (reply.info1, reply.info2 as u32), infos);
+        check.same("exit infos", (reply.info1, reply.info2), infos);
         check_received(&mut check, &outcome, request, received);
         // What comes after is not disturbed.
         let idle = Request::new(ExitCode::INVD, 0, 0);

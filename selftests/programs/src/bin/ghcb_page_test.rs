@@ -244,8 +244,7 @@ fn exceptions(report: &mut Report, vm: &mut StepVm) {
                 check
                     .quiet(&outcome)
                     .same("SW_EXITINFO1", outcome.reply().info1, 1)
-                    // Without an error code, the upper half holds nothing.
-                    .same("SW_EXITINFO2", outcome.reply().info2 & 0xffff_ffff, want);
+                    .same("SW_EXITINFO2", outcome.reply().info2, want);
                 Ok(check.done())
             },
         );
