@@ -14,6 +14,7 @@ mod ghcb;
 mod hold;
 mod instructions;
 mod mem;
+mod openbsd;
 mod replies;
 mod steps;
 mod trap;
@@ -39,6 +40,7 @@ unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
         Some(Role::Flip) => flip::run(&vcpu),
         Some(Role::Hold) => hold::run(&vcpu),
         Some(Role::Replies) => replies::run(&vcpu),
+        Some(Role::OpenBsd) => openbsd::run(&vcpu),
         None => vcpu.terminate(cpu::reason::NO_ROLE),
     }
 }

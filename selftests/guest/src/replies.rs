@@ -222,7 +222,9 @@ fn read(page: &OwnPage, event: &Event, tag: u64) -> Found {
 fn judge(page: &OwnPage, event: &Event) -> Found {
     let valid = ValidBitmap::load(page);
     let infos = (Field::SwExitInfo1.load(page), Field::SwExitInfo2.load(page));
-    if valid.contains(Field::SwExitCode) && infos == event.infos {
+    // The marks of a request go as soon as it is read.
+    let is_taken = valid == ValidBitmap::EMPTY;
+    if (is_taken || valid.contains(Field::SwExitCode)) && infos == event.infos {
         return Found::Request;
     }
     for (what, got) in [("SW_EXITINFO1", infos.0), ("SW_EXITINFO2", infos.1)] {

@@ -95,6 +95,8 @@ pub enum Role {
     Hold = 5,
     /// Raise the same requests without pause and judge each reply, while the page's backing changes.
     Replies = 6,
+    /// Raise each event and refusal, and judge the replies as OpenBSD does.
+    OpenBsd = 7,
 }
 
 impl Role {
@@ -107,6 +109,7 @@ impl Role {
             Self::Flip,
             Self::Hold,
             Self::Replies,
+            Self::OpenBsd,
         ]
         .into_iter()
         .find(|role| *role as u64 == word)

@@ -6,6 +6,7 @@ use crate::handler::Handler;
 use crate::request::Request;
 use crate::steps::Outcome;
 use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_END, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use std::fmt::Debug;
@@ -70,13 +71,17 @@ impl Check {
             .same("exception", outcome.exception, None)
     }
 
-    /// The hypervisor refuses the request for `reason`, and changes nothing else.
+    /// The hypervisor refuses the request for `reason`, and changes nothing but what the event returns.
     pub fn refused(&mut self, outcome: &Outcome, handler: Handler, reason: ErrorReason) {
         let reply = outcome.reply();
         self.quiet(outcome)
             .same("SW_EXITINFO1", reply.info1, 2)
             .same("SW_EXITINFO2", reply.info2, reason.0.into());
-        self.contained(outcome, handler, ValidBitmap::EMPTY, false);
+        let returned = outcome.pages.as_ref().map_or(ValidBitmap::EMPTY, |pages| {
+            let word = |field: Field| pages.before.word(field.offset());
+            ExitCode(word(Field::SwExitCode)).returned(word(Field::SwExitInfo1))
+        });
+        self.contained(outcome, handler, returned, false);
     }
 
     /// The hypervisor does what the request asks, with `info2` as result.

@@ -35,7 +35,13 @@ pub struct Run {
 
 /// Run the first vCPU of a guest with `role` until it terminates or can't go on.
 pub fn run(role: Role, config: Config) -> Result<Run> {
+    run_with(role, config, 0)
+}
+
+/// The same, with `argument` in the guest's mailbox.
+pub fn run_with(role: Role, config: Config, argument: u64) -> Result<Run> {
     let mut vm = Vm::launch(config, &[role])?;
+    vm.mail(0).set(offset_of!(Mailbox, argument), argument);
     let watchdog = Watchdog::start(PATIENCE)?;
     let mut exits = Vec::new();
     loop {

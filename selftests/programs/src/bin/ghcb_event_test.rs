@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Guests which check the answers themselves: one raises each event through the page, one executes real
-//! instructions and asks for them in its #VC handler. The VMM checks what came to userspace.
+//! instructions and asks for them in its #VC handler, one reads replies as OpenBSD's #VC code does. The VMM checks what
+//! came to userspace.
 
 use clap::Parser;
 use mailbox::{map, Role};
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use vmm::check::Check;
 use vmm::checks::{self, Run};
 use vmm::exit::{Exit, SYSTEM_EVENT_SEV_TERM};
+use vmm::handler::Handler;
 use vmm::ktap::{self, Options, Report};
 use vmm::vm::Config;
 
@@ -28,6 +30,10 @@ fn main() -> ExitCode {
         told(report, "#VC", &run);
         report.problems("#VC: the guest comes to its end", &run.ended_by_msr());
         report.problems("#VC: userspace exits", &instructions_outside(&run));
+        let is_rust = u64::from(report.handler() == Handler::Rust);
+        let run = checks::run_with(Role::OpenBsd, Config::default(), is_rust)?;
+        told(report, "OpenBSD", &run);
+        report.problems("OpenBSD: the guest comes to its end", &run.ended_by_msr());
         Ok(())
     })
 }

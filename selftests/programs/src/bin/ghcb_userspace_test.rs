@@ -3,7 +3,6 @@
 
 use anyhow::Result;
 use clap::Parser;
-use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::Field;
 use ghcb_rs::ghcb_abi::reply::EventInjection;
@@ -134,12 +133,12 @@ fn access_msr(vm: &mut StepVm, handler: Handler, want: &Exit) -> Result<Vec<Stri
         std::slice::from_ref(want),
     );
     if device::refuses_msr(*index) {
-        // C extends the sign of the event.
-        let fault = EventInjection::GP_WITHOUT_ERROR_CODE.0 as u32;
+        let fault = EventInjection::GP_WITHOUT_ERROR_CODE.0;
+        let returned = request.code().returned(request.info1());
         check
             .same("SW_EXITINFO1", reply.info1, 1)
-            .same("SW_EXITINFO2", reply.info2 as u32, fault)
-            .contained(&outcome, handler, ValidBitmap::EMPTY, false);
+            .same("SW_EXITINFO2", reply.info2, fault)
+            .contained(&outcome, handler, returned, false);
     } else {
         check.answered(&request, &outcome, handler, 0);
         if data.is_none() {
