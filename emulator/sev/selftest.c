@@ -8,6 +8,7 @@
 #include "firmware.h"
 #include "vmcb.h"
 #include "compat.h"
+#include "tcg/snp/firmware.h"
 
 static bool well = true;
 
@@ -52,6 +53,13 @@ static void print_all(CPUX86State *env)
         if (sev_commands[i].run) {
             printf("  %#04x %s: %d bytes; %s\n", i, sev_commands[i].name, sev_commands[i].len,
                    sev_commands[i].when);
+        }
+    }
+    for (i = SNP_COMMANDS; i <= UINT8_MAX; i++) {
+        const SnpCommand *c = snp_command(i);
+
+        if (c) {
+            printf("  %#04x %s: %d bytes; %s\n", i, c->name, c->len, c->when);
         }
     }
 }
