@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The guest that the test programs run.
 //!
-//! The VMM starts each vCPU in 64-bit mode at [`_start`], on the tables of vmm/src/paging.rs, with its mailbox as
+//! The VMM starts each vCPU in 64-bit mode at [`_start`], on the tables of vmm/src/launch/paging.rs, with its mailbox as
 //! argument. The mailbox names the role; what a role does stands in the file of that name.
 
 #![no_std]

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Changes of what lies behind a page of the guest, and what each leaves there.
 
-use crate::check::Check;
-use crate::child::Child;
-use crate::crew::wait_for;
-use crate::memory::{self, Memory, VmFd, LARGE, LOG_WRITTEN};
-use crate::settings::Setting;
+pub mod child;
+pub mod huge_page;
+pub mod memory;
+pub mod uffd;
+
+use crate::backing::child::Child;
+use crate::backing::memory::{Memory, VmFd, LARGE, LOG_WRITTEN};
+use crate::judge::check::Check;
+use crate::kernel::settings::Setting;
+use crate::launch::crew::wait_for;
 use anyhow::{ensure, Result};
 use mailbox::map;
 use std::cell::Cell;

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A seeded source of VMGEXITs: right ones, nearly right ones, and noise.
 
-pub mod backing;
-pub mod permit;
 pub mod random;
 pub mod table;
 
-use crate::catalog::{self, Right};
-use crate::page::PageImage;
-use crate::request::Request;
-use crate::steps::{Attempt, StepVm};
+use crate::exchange::catalog::{self, Right};
+use crate::exchange::page::PageImage;
+use crate::exchange::request::Request;
+use crate::exchange::steps::{Attempt, StepVm};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::IoInfo;
 use ghcb_rs::ghcb_abi::page::{Field, PAGE_SIZE};

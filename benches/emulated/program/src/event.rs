@@ -8,8 +8,8 @@ use ghcb_rs::ghcb_abi::msr::{CpuidRegister, MsrInfo, MsrRequest};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::{Action, ErrorReason};
 use mailbox::map;
-use vmm::request::Request;
-use vmm::userspace::{map_gpa_range, MAP_GPA_RANGE};
+use vmm::exchange::request::Request;
+use vmm::exchange::userspace::{map_gpa_range, MAP_GPA_RANGE};
 
 /// A port that userspace serves.
 const PORT: u16 = 0x500;

@@ -19,9 +19,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::thread;
 use vm_memory::GuestMemoryMmap;
-use vmm::page::{GuestPage, PageImage};
-use vmm::userspace;
-use vmm::vm::{set_word, word, Config, Vm};
+use vmm::exchange::page::{GuestPage, PageImage};
+use vmm::exchange::userspace;
+use vmm::launch::vm::{set_word, word, Config, Vm};
 use vmm_sys_util::eventfd::EventFd;
 
 /// A guest that takes orders.

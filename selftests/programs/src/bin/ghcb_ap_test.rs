@@ -11,12 +11,12 @@ use std::process::ExitCode as Status;
 use std::thread;
 use std::time::Duration;
 use vm_memory::GuestMemoryMmap;
-use vmm::check::Check;
-use vmm::crew::{wait_for, Hand};
-use vmm::ktap::{self, Options, Report};
-use vmm::request::Request;
-use vmm::steps::{take_table, Attempt, StepVm};
-use vmm::vm::{Config, Mail, Vcpu};
+use vmm::exchange::request::Request;
+use vmm::exchange::steps::{take_table, Attempt, StepVm};
+use vmm::judge::check::Check;
+use vmm::launch::crew::{wait_for, Hand};
+use vmm::launch::vm::{Config, Mail, Vcpu};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

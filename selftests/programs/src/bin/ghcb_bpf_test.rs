@@ -8,11 +8,11 @@ use anyhow::{anyhow, Context, Result};
 use clap::Parser;
 use std::path::Path;
 use std::process::ExitCode;
-use vmm::bpf::{Place, Program};
-use vmm::check::Check;
-use vmm::handler::{self, Handler};
-use vmm::ktap::{self, Options, Report};
-use vmm::neighbour::{both, guest, module_is_refused, COUNT, FUNCTIONS, HANDLER, OF_MSR};
+use vmm::judge::check::Check;
+use vmm::kernel::bpf::{Place, Program};
+use vmm::kernel::handler::{self, Handler};
+use vmm::kernel::neighbour::{both, guest, module_is_refused, COUNT, FUNCTIONS, HANDLER, OF_MSR};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

@@ -10,14 +10,14 @@ use ghcb_rs::ghcb_abi::reply::EventInjection;
 use mailbox::{device, map};
 use std::fmt;
 use std::process::ExitCode as Status;
-use vmm::catalog::MTRR_BASE;
-use vmm::check::Check;
-use vmm::exit::Exit;
-use vmm::handler::{self, Handler};
-use vmm::ktap::{self, Options, Report};
-use vmm::request::Request;
-use vmm::steps::{Attempt, Outcome, StepVm};
-use vmm::userspace;
+use vmm::exchange::catalog::MTRR_BASE;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::request::Request;
+use vmm::exchange::steps::{Attempt, Outcome, StepVm};
+use vmm::exchange::userspace;
+use vmm::judge::check::Check;
+use vmm::kernel::handler::{self, Handler};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

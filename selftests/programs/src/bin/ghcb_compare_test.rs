@@ -7,14 +7,14 @@ use ghcb_rs::ghcb_abi::ioio::IoInfo;
 use ghcb_rs::ghcb_abi::page::Field;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use vmm::compare::{verdict, Verdict};
-use vmm::crew::pin;
-use vmm::difference::Difference;
-use vmm::handler::{self, Handler};
+use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::hostile::Hostile;
-use vmm::ktap::{self, Options};
-use vmm::steps::{Attempt, Outcome, StepVm};
-use vmm::vm::Config;
+use vmm::judge::compare::{verdict, Verdict};
+use vmm::judge::difference::Difference;
+use vmm::kernel::handler::{self, Handler};
+use vmm::launch::crew::pin;
+use vmm::launch::vm::Config;
+use vmm::report::ktap::{self, Options};
 
 #[derive(Parser)]
 struct Arguments {

@@ -6,12 +6,12 @@
 use clap::Parser;
 use mailbox::{map, Role};
 use std::process::ExitCode;
-use vmm::check::Check;
-use vmm::checks::{self, Run};
-use vmm::exit::{Exit, SYSTEM_EVENT_SEV_TERM};
-use vmm::handler::Handler;
-use vmm::ktap::{self, Options, Report};
-use vmm::vm::Config;
+use vmm::exchange::exit::{Exit, SYSTEM_EVENT_SEV_TERM};
+use vmm::judge::check::Check;
+use vmm::judge::in_guest::{self, Run};
+use vmm::kernel::handler::Handler;
+use vmm::launch::vm::Config;
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {
@@ -22,16 +22,16 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        let run = checks::run(Role::Events, Config::default())?;
+        let run = in_guest::run(Role::Events, Config::default())?;
         told(report, "events", &run);
         report.problems("events: terminate: userspace learns it", &terminated(&run));
         report.problems("events: userspace exits", &events_outside(&run));
-        let run = checks::run(Role::Instructions, Config::default())?;
+        let run = in_guest::run(Role::Instructions, Config::default())?;
         told(report, "#VC", &run);
         report.problems("#VC: the guest comes to its end", &run.ended_by_msr());
         report.problems("#VC: userspace exits", &instructions_outside(&run));
         let is_rust = u64::from(report.handler() == Handler::Rust);
-        let run = checks::run_with(Role::OpenBsd, Config::default(), is_rust)?;
+        let run = in_guest::run_with(Role::OpenBsd, Config::default(), is_rust)?;
         told(report, "OpenBSD", &run);
         report.problems("OpenBSD: the guest comes to its end", &run.ended_by_msr());
         Ok(())

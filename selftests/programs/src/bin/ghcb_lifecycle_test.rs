@@ -8,18 +8,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode as Status;
 use std::time::{Duration, Instant};
-use vmm::balance::Balance;
-use vmm::check::Check;
-use vmm::crew::wait_for;
-use vmm::handler::{self, Handler};
-use vmm::host::{self, KernelLog};
-use vmm::ktap::{self, Options, Report};
-use vmm::kvm_amd;
+use vmm::exchange::steps::StepVm;
+use vmm::judge::check::Check;
+use vmm::kernel::balance::Balance;
+use vmm::kernel::handler::{self, Handler};
+use vmm::kernel::host::{self, KernelLog};
+use vmm::kernel::kvm_amd;
+use vmm::launch::crew::wait_for;
+use vmm::launch::vm::{Config, Vm};
 use vmm::lifecycle::load::{self, Load};
-use vmm::lifecycle::times::Times;
 use vmm::lifecycle::victim::{Stage, Victim};
-use vmm::steps::StepVm;
-use vmm::vm::{Config, Vm};
+use vmm::report::ktap::{self, Options, Report};
+use vmm::report::times::Times;
 
 #[derive(Parser)]
 struct Arguments {

@@ -11,19 +11,19 @@ use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use mailbox::{device, map};
 use std::cell::Cell;
 use std::process::ExitCode as Status;
+use vmm::backing::memory::Memory;
 use vmm::backing::{self, After, Change, Need, Place, CHANGES, PAGE, SLOT};
-use vmm::balance::Balance;
-use vmm::catalog::PORT;
-use vmm::check::Check;
-use vmm::difference::Difference;
-use vmm::exit::Exit;
-use vmm::handler::Handler;
-use vmm::ktap::{self, Options, Report};
-use vmm::memory::Memory;
-use vmm::page::PageImage;
-use vmm::request::Request;
-use vmm::settings::{self, Setting, Swap};
-use vmm::steps::{Attempt, Outcome, Pages, StepVm};
+use vmm::exchange::catalog::PORT;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::page::PageImage;
+use vmm::exchange::request::Request;
+use vmm::exchange::steps::{Attempt, Outcome, Pages, StepVm};
+use vmm::judge::check::Check;
+use vmm::judge::difference::Difference;
+use vmm::kernel::balance::Balance;
+use vmm::kernel::handler::Handler;
+use vmm::kernel::settings::{self, Setting, Swap};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

@@ -9,14 +9,14 @@ use ghcb_rs::ghcb_abi::page::{
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use mailbox::{device, map};
 use std::process::ExitCode as Status;
-use vmm::check::Check;
-use vmm::exit::Exit;
-use vmm::handler::Handler;
-use vmm::ktap::{self, Options, Report};
-use vmm::request::{Request, POISON};
-use vmm::scratch;
-use vmm::steps::{Attempt, StepVm};
-use vmm::vm::Config;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::request::{Request, POISON};
+use vmm::exchange::scratch;
+use vmm::exchange::steps::{Attempt, StepVm};
+use vmm::judge::check::Check;
+use vmm::kernel::handler::Handler;
+use vmm::launch::vm::Config;
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

@@ -5,14 +5,14 @@ use anyhow::Result;
 use clap::Parser;
 use mailbox::map;
 use std::process::ExitCode as Status;
+use vmm::backing::child::Child;
+use vmm::backing::memory::{self, Memory, LARGE, LOG_WRITTEN};
 use vmm::backing::{huge, page, two_pages, COLLAPSE, PAGE, SLOT};
-use vmm::balance::Balance;
-use vmm::check::Check;
-use vmm::child::Child;
-use vmm::ktap::{self, Options, Report};
-use vmm::memory::{self, Memory, LARGE, LOG_WRITTEN};
-use vmm::replies::{Guest, Machine, Tally};
-use vmm::settings::{self, Setting, Swap};
+use vmm::judge::check::Check;
+use vmm::judge::replies::{Guest, Machine, Tally};
+use vmm::kernel::balance::Balance;
+use vmm::kernel::settings::{self, Setting, Swap};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

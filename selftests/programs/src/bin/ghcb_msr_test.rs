@@ -11,13 +11,13 @@ use ghcb_rs::ghcb_abi::terminate::{ReasonSet, Termination};
 use ghcb_rs::ghcb_abi::version::Version;
 use mailbox::{device, map};
 use std::process::ExitCode as Status;
-use vmm::check::Check;
-use vmm::exit::Exit;
-use vmm::handler::Handler;
-use vmm::ktap::{self, Options, Report};
-use vmm::request::Request;
-use vmm::steps::{Attempt, StepVm};
-use vmm::vm::Config;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::request::Request;
+use vmm::exchange::steps::{Attempt, StepVm};
+use vmm::judge::check::Check;
+use vmm::kernel::handler::Handler;
+use vmm::launch::vm::Config;
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {
@@ -48,7 +48,7 @@ fn c_bit(vm: &mut StepVm) -> u8 {
         .vm()
         .cpuid()
         .iter()
-        .find(|entry| entry.function == vmm::sev::CPUID_ENCRYPTION);
+        .find(|entry| entry.function == vmm::launch::sev::CPUID_ENCRYPTION);
     leaf.map_or(0, |entry| (entry.ebx & 0x3f) as u8)
 }
 

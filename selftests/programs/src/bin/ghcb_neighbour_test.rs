@@ -8,16 +8,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode as Status;
 use std::time::Duration;
-use vmm::check::Check;
-use vmm::crew::wait_for;
-use vmm::handler::{self, Handler};
-use vmm::ktap::{self, Options, Report};
-use vmm::kvm_amd;
-use vmm::module as kernel;
-use vmm::neighbour::{both, guest, module_is_refused, COUNT, FUNCTIONS, HANDLER};
-use vmm::request::Request;
-use vmm::steps::{Attempt, StepVm};
-use vmm::tracing::Tracing;
+use vmm::exchange::request::Request;
+use vmm::exchange::steps::{Attempt, StepVm};
+use vmm::judge::check::Check;
+use vmm::kernel::handler::{self, Handler};
+use vmm::kernel::kvm_amd;
+use vmm::kernel::module as kernel;
+use vmm::kernel::neighbour::{both, guest, module_is_refused, COUNT, FUNCTIONS, HANDLER};
+use vmm::kernel::tracing::Tracing;
+use vmm::launch::crew::wait_for;
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

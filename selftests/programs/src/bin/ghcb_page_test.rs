@@ -8,16 +8,16 @@ use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::{ErrorReason, EventInjection};
 use std::process::ExitCode as Status;
-use vmm::catalog::{self, Right};
-use vmm::check::Check;
-use vmm::difference::Difference;
-use vmm::exit::Exit;
-use vmm::handler::Handler;
-use vmm::host::KernelLog;
-use vmm::ktap::{self, Options, Report};
-use vmm::request::{Request, EXIT_FIELDS, POISON};
-use vmm::steps::{Attempt, StepVm};
-use vmm::vm::Config;
+use vmm::exchange::catalog::{self, Right};
+use vmm::exchange::exit::Exit;
+use vmm::exchange::request::{Request, EXIT_FIELDS, POISON};
+use vmm::exchange::steps::{Attempt, StepVm};
+use vmm::judge::check::Check;
+use vmm::judge::difference::Difference;
+use vmm::kernel::handler::Handler;
+use vmm::kernel::host::KernelLog;
+use vmm::launch::vm::Config;
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

@@ -9,13 +9,13 @@ use ghcb_rs::ghcb_abi::msr::MsrRequest;
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use mailbox::{map, Role};
 use std::process::ExitCode as Status;
-use vmm::check::Check;
-use vmm::exit::Exit;
-use vmm::ktap::{self, Options, Report};
-use vmm::page::{GuestPage, PageImage};
-use vmm::request::{Reply, Request};
-use vmm::steps::{Attempt, Outcome, StepVm};
-use vmm::vm::{Config, Vm};
+use vmm::exchange::exit::Exit;
+use vmm::exchange::page::{GuestPage, PageImage};
+use vmm::exchange::request::{Reply, Request};
+use vmm::exchange::steps::{Attempt, Outcome, StepVm};
+use vmm::judge::check::Check;
+use vmm::launch::vm::{Config, Vm};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

@@ -11,15 +11,15 @@ use ghcb_rs::ghcb_abi::page::{
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use mailbox::map;
 use std::process::ExitCode as Status;
-use vmm::check::Check;
-use vmm::exit::Exit;
-use vmm::ktap::{self, Options, Report};
-use vmm::race::{self, Change, Race};
-use vmm::request::{Request, POISON};
-use vmm::scratch;
-use vmm::steps::StepVm;
-use vmm::tracing::Tracing;
-use vmm::vm::Config;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::race::{self, Change, Race};
+use vmm::exchange::request::{Request, POISON};
+use vmm::exchange::scratch;
+use vmm::exchange::steps::StepVm;
+use vmm::judge::check::Check;
+use vmm::kernel::tracing::Tracing;
+use vmm::launch::vm::Config;
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

@@ -7,16 +7,16 @@ use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::Field;
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use std::process::ExitCode;
-use vmm::catalog::PORT;
-use vmm::check::Check;
-use vmm::exit::Exit;
-use vmm::handler::{self, Handler};
-use vmm::ktap::{self, Options, Report};
-use vmm::request::Request;
-use vmm::scratch;
-use vmm::shortage::{self, Shortage};
-use vmm::steps::{Attempt, StepVm};
-use vmm::vm::Config;
+use vmm::exchange::catalog::PORT;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::request::Request;
+use vmm::exchange::scratch;
+use vmm::exchange::steps::{Attempt, StepVm};
+use vmm::judge::check::Check;
+use vmm::kernel::handler::{self, Handler};
+use vmm::kernel::shortage::{self, Shortage};
+use vmm::launch::vm::Config;
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {

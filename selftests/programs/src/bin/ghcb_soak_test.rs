@@ -12,18 +12,20 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 use vm_memory::GuestMemoryMmap;
-use vmm::balance::Balance;
-use vmm::catalog::PORT;
-use vmm::checks;
-use vmm::crew::{pin, Hand};
-use vmm::exit::Exit;
-use vmm::handler::Handler;
-use vmm::host::{self, KernelLog};
-use vmm::hostile::{backing, permit, Hostile};
-use vmm::ktap::{self, Options, Report};
-use vmm::request::Request;
-use vmm::steps::{take_table, Attempt, StepVm};
-use vmm::vm::{set_word, word, Config, Vcpu};
+use vmm::backing::huge_page;
+use vmm::exchange::catalog::PORT;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::request::Request;
+use vmm::exchange::steps::{take_table, Attempt, StepVm};
+use vmm::hostile::Hostile;
+use vmm::judge::in_guest;
+use vmm::judge::permit;
+use vmm::kernel::balance::Balance;
+use vmm::kernel::handler::Handler;
+use vmm::kernel::host::{self, KernelLog};
+use vmm::launch::crew::{pin, Hand};
+use vmm::launch::vm::{set_word, word, Config, Vcpu};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {
@@ -120,11 +122,11 @@ fn machine(handler: Handler, hostile: &mut Hostile, count: u64, tally: &mut Tall
     let [boss, other] = vcpus else {
         bail!("not two vCPUs");
     };
-    if backing::known() && tally.machines % 2 == 0 {
-        backing::collapse(memory)?;
-        tally.huge += u64::from(backing::huge(memory)? > 0);
+    if huge_page::known() && tally.machines % 2 == 0 {
+        huge_page::collapse(memory)?;
+        tally.huge += u64::from(huge_page::huge(memory)? > 0);
     } else {
-        backing::split(memory)?;
+        huge_page::split(memory)?;
     }
     let mail = |offset: usize| map::MAILBOXES + PAGE + offset as u64;
     let result = thread::scope(|scope| {
@@ -252,7 +254,7 @@ fn conclude(
     if tally.changes == 0 {
         idle.push("no page was changed under the handler".to_owned());
     }
-    if backing::known() && tally.machines > 1 && tally.huge == 0 {
+    if huge_page::known() && tally.machines > 1 && tally.huge == 0 {
         idle.push("no GHCB was in a huge page".to_owned());
     }
     report.problems(
@@ -294,7 +296,7 @@ fn conclude(
 
 /// A guest that judges its answers, after all that.
 fn another() -> Result<Vec<String>> {
-    let run = checks::run(Role::Events, Config::default())?;
+    let run = in_guest::run(Role::Events, Config::default())?;
     let mut failed: Vec<String> = run
         .checks
         .iter()

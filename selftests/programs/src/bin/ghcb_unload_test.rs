@@ -12,23 +12,23 @@ use std::path::Path;
 use std::process::ExitCode as Status;
 use std::thread;
 use std::time::Duration;
+use vmm::backing::memory::Memory;
+use vmm::backing::uffd::Faults;
 use vmm::backing::{page, SLOT};
-use vmm::balance::Balance;
-use vmm::catalog::PORT;
-use vmm::check::Check;
-use vmm::crew::{wait_for, Hand};
-use vmm::exit::Exit;
-use vmm::handler;
-use vmm::host::KernelLog;
-use vmm::ktap::{self, Options, Report};
+use vmm::exchange::catalog::PORT;
+use vmm::exchange::exit::Exit;
+use vmm::exchange::page::PageImage;
+use vmm::exchange::request::{Reply, Request};
+use vmm::exchange::steps::{Attempt, Outcome, StepVm};
+use vmm::judge::check::Check;
+use vmm::kernel::balance::Balance;
+use vmm::kernel::handler;
+use vmm::kernel::host::KernelLog;
+use vmm::kernel::settings::Setting;
+use vmm::launch::crew::{wait_for, Hand};
+use vmm::launch::vm::{Config, Mail};
 use vmm::lifecycle::victim::{Stage, Victim};
-use vmm::memory::Memory;
-use vmm::page::PageImage;
-use vmm::request::{Reply, Request};
-use vmm::settings::Setting;
-use vmm::steps::{Attempt, Outcome, StepVm};
-use vmm::uffd::Faults;
-use vmm::vm::{Config, Mail};
+use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
 struct Arguments {
@@ -316,7 +316,7 @@ const INIT: u32 = 0x4500;
 const SIPI: u32 = 0x4608;
 
 /// Wake the second vCPU, as an operating system does.
-fn wake(boss: &mut vmm::vm::Vcpu, memory: &vm_memory::GuestMemoryMmap) -> Result<()> {
+fn wake(boss: &mut vmm::launch::vm::Vcpu, memory: &vm_memory::GuestMemoryMmap) -> Result<()> {
     let write = |gpa: u64, value: u32| {
         let request = Request::new(ExitCode::MMIO_WRITE, gpa, 4)
             .scratch_inside(ghcb_rs::ghcb_abi::page::SHARED_BUFFER_OFFSET)
@@ -325,7 +325,7 @@ fn wake(boss: &mut vmm::vm::Vcpu, memory: &vm_memory::GuestMemoryMmap) -> Result
     };
     for command in [INIT, SIPI] {
         let table = [write(APIC_ICR + 0x10, 1 << 24), write(APIC_ICR, command)];
-        let (_, dead) = vmm::steps::take_table(boss, memory, &table)?;
+        let (_, dead) = vmm::exchange::steps::take_table(boss, memory, &table)?;
         ensure!(dead.is_none(), "the sender died: {dead:?}");
     }
     Ok(())

@@ -8,16 +8,16 @@ use ghcb_rs::ghcb_abi::page::Field;
 use ghcb_rs::ghcb_abi::reply::EventInjection;
 use mailbox::{device, map};
 use std::process::ExitCode as Status;
-use vmm::catalog::{MTRR_BASE, NO_MSR};
-use vmm::check::Check;
-use vmm::exit::Exit;
-use vmm::handler::Handler;
-use vmm::ktap::{self, Options};
-use vmm::request::Request;
-use vmm::steps::{Attempt, StepVm};
-use vmm::userspace::{
+use vmm::exchange::catalog::{MTRR_BASE, NO_MSR};
+use vmm::exchange::exit::Exit;
+use vmm::exchange::request::Request;
+use vmm::exchange::steps::{Attempt, StepVm};
+use vmm::exchange::userspace::{
     self, KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_UNKNOWN, MAP_GPA_RANGE,
 };
+use vmm::judge::check::Check;
+use vmm::kernel::handler::Handler;
+use vmm::report::ktap::{self, Options};
 
 #[derive(Parser)]
 struct Arguments {

@@ -2,9 +2,9 @@
 //! A table of hostile attempts: singly and in bursts, and what another vCPU does to their pages meanwhile.
 
 use super::{spare, Hostile};
-use crate::request::Request;
-use crate::steps::{Attempt, StepVm};
-use crate::vm::set_word;
+use crate::exchange::request::Request;
+use crate::exchange::steps::{Attempt, StepVm};
+use crate::launch::vm::set_word;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use mailbox::{map, Flip, Mailbox, PAGE};
 use std::mem::offset_of;

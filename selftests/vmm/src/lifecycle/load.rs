@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Guests that raise right events without pause, each answer checked, while signals interrupt their vCPUs.
 
-use crate::catalog::{self, Right};
-use crate::check::Check;
-use crate::crew::wait_for;
-use crate::exit::Exit;
-use crate::steps::{Attempt, Outcome, StepVm};
-use crate::watchdog;
+use crate::exchange::catalog::{self, Right};
+use crate::exchange::exit::Exit;
+use crate::exchange::steps::{Attempt, Outcome, StepVm};
+use crate::judge::check::Check;
+use crate::launch::crew::wait_for;
+use crate::launch::watchdog;
 use anyhow::{bail, ensure, Context, Result};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

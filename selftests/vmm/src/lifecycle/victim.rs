@@ -2,13 +2,13 @@
 //! A VMM of its own that takes its vCPU to some place and keeps it there, to be killed.
 
 use super::load;
+use crate::backing::uffd::Faults;
 use crate::backing::{self, SLOT};
-use crate::check::Check;
-use crate::crew::wait_for;
-use crate::exit::Exit;
-use crate::steps::{Attempt, StepVm};
-use crate::uffd::Faults;
-use crate::vm::{Config, Vm};
+use crate::exchange::exit::Exit;
+use crate::exchange::steps::{Attempt, StepVm};
+use crate::judge::check::Check;
+use crate::launch::crew::wait_for;
+use crate::launch::vm::{Config, Vm};
 use anyhow::{ensure, Context, Result};
 use clap::ValueEnum;
 use mailbox::{hold, map, Flip, Mailbox, Role};
@@ -93,7 +93,7 @@ impl Stage {
             (offset_of!(Flip, address), map::SCRATCH),
             (offset_of!(Flip, width), 8),
         ] {
-            crate::vm::set_word(vm.memory(), flip + offset as u64, value);
+            crate::launch::vm::set_word(vm.memory(), flip + offset as u64, value);
         }
         let first = vm.vcpu(0).run();
         ensure!(first == Exit::Hlt, "the guest's first exit is {first:?}");
@@ -103,7 +103,7 @@ impl Stage {
             for vcpu in vcpus {
                 scope.spawn(|| vcpu.run());
             }
-            let runs = wait_for(PATIENCE, || crate::vm::word(memory, progress) > 0);
+            let runs = wait_for(PATIENCE, || crate::launch::vm::word(memory, progress) > 0);
             ensure!(runs, "the guest does not run");
             self.tell()?;
             park()
@@ -156,7 +156,7 @@ impl Stage {
         let mut vm = Vm::launch(config, &[Role::Hold])?;
         vm.mail(0).set(offset_of!(Mailbox, argument), hold::PAGE);
         let (vcpus, memory) = vm.split();
-        let count = |offset: usize| crate::vm::word(memory, map::MAILBOXES + offset as u64);
+        let count = |offset: usize| crate::launch::vm::word(memory, map::MAILBOXES + offset as u64);
         thread::scope(|scope| {
             for vcpu in vcpus {
                 scope.spawn(|| vcpu.run());

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What goes over between guest and host: requests and replies, the page that carries them, exits to userspace.
+
+pub mod catalog;
+pub mod exit;
+pub mod page;
+pub mod race;
+pub mod request;
+pub mod scratch;
+pub mod steps;
+pub mod userspace;

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What an outcome has to be.
+
+pub mod check;
+pub mod compare;
+pub mod difference;
+pub mod in_guest;
+pub mod permit;
+pub mod replies;

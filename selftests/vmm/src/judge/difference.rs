@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Where the livepatch answers otherwise than kvm_amd's C function, on purpose; each by its name in README.md.
+
+use crate::kernel::handler::Handler;
+
+/// A deliberate difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Difference {
+    /// C returns RAX, RBX, RCX and RDX with every reply; Rust those that the event returns.
+    ReplyFields,
+    /// C ends a guest for MSR requests of SEV-SNP, or does not answer; Rust answers that they failed.
+    SnpMsrRequests,
+    /// C tells guests without SEV-SNP of its features; Rust tells them that there are none.
+    SnpFeatures,
+    /// C ends the run at RDTSC; Rust answers.
+    Rdtsc,
+    /// C injects #UD at RDTSCP; Rust answers.
+    Rdtscp,
+    /// C takes several size bits of IOIO for a size; Rust refuses them.
+    IoSize,
+    /// C ends the run at a string count that is too large; Rust refuses the scratch area.
+    StringCount,
+    /// C ends the run when a scratch area can't be read; Rust refuses it.
+    ScratchUnreadable,
+    /// C ends the run when there is no memory for a copy of a scratch area; Rust refuses the area.
+    NoMemory,
+    /// C injects the exception of a failed emulation; Rust tells the guest to raise it.
+    Exception,
+    /// C returns RAX at a read of DR7; Rust the value last written.
+    Dr7,
+    /// C ends the run at WRMSR of an MSR that is not intercepted; Rust tells the guest to raise #GP.
+    WrmsrPassthrough,
+    /// C misses the fields of an event for SEV-SNP that it does not know; Rust refuses the event first.
+    SnpEventFirst,
+    /// C replies in the page that was there at the VMGEXIT; Rust in the one that is there when the vCPU runs again.
+    ReplyInThePresentPage,
+    /// C keeps the unused bits of a CPUID request in its response; Rust clears them.
+    MsrCpuidBits,
+}
+
+impl Difference {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::ReplyFields,
+        Self::SnpMsrRequests,
+        Self::SnpFeatures,
+        Self::Rdtsc,
+        Self::Rdtscp,
+        Self::IoSize,
+        Self::StringCount,
+        Self::ScratchUnreadable,
+        Self::NoMemory,
+        Self::Exception,
+        Self::Dr7,
+        Self::WrmsrPassthrough,
+        Self::SnpEventFirst,
+        Self::ReplyInThePresentPage,
+        Self::MsrCpuidBits,
+    ];
+
+    /// Its name in README.md.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReplyFields => "returned-registers",
+            Self::SnpMsrRequests => "msr-snp-request",
+            Self::SnpFeatures => "hv-features",
+            Self::Rdtsc => "rdtsc",
+            Self::Rdtscp => "rdtscp",
+            Self::IoSize => "ioio-size",
+            Self::StringCount => "string-too-long",
+            Self::ScratchUnreadable => "scratch-unreadable",
+            Self::NoMemory => "no-memory",
+            Self::Exception => "emulation-exception",
+            Self::Dr7 => "read-dr7",
+            Self::WrmsrPassthrough => "wrmsr-passthrough",
+            Self::SnpEventFirst => "snp-event-first",
+            Self::ReplyInThePresentPage => "reply-in-the-present-page",
+            Self::MsrCpuidBits => "msr-reserved-bits",
+        }
+    }
+
+    /// `c` or `rust`, whichever is right for `handler`.
+    pub fn choose<T>(self, handler: Handler, c: T, rust: T) -> T {
+        match handler {
+            Handler::C => c,
+            Handler::Rust => rust,
+        }
+    }
+}

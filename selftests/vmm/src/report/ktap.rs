@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+//! KTAP output and exit codes as kselftest has them.
+
+use crate::kernel::handler::{self, Choice, Handler};
+use crate::kernel::host::{self, KernelLog};
+use anyhow::{Error, Result};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+const PASS: u8 = 0;
+const FAIL: u8 = 1;
+const SKIP: u8 = 4;
+
+/// One outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Fail,
+    Skip,
+}
+
+/// Collects results, and prints each when it comes.
+pub struct Report {
+    handler: Handler,
+    only: Vec<String>,
+    stop: bool,
+    counts: [u32; 3],
+}
+
+impl Report {
+    /// Who answers the VMGEXITs of this run.
+    pub fn handler(&self) -> Handler {
+        self.handler
+    }
+
+    /// How many tests have failed so far.
+    pub fn failures(&self) -> u32 {
+        let [_, failed, _] = self.counts;
+        failed
+    }
+
+    /// Whether the user asked for `name`, and no failure has made it idle.
+    pub fn wanted(&self, name: &str) -> bool {
+        let over = self.stop && self.failures() > 0;
+        !over && (self.only.is_empty() || self.only.iter().any(|only| name.contains(only)))
+    }
+
+    /// Report `name` as passed if `problems` is empty.
+    pub fn problems(&mut self, name: &str, problems: &[String]) {
+        for problem in problems {
+            println!("# {problem}");
+        }
+        let verdict = if problems.is_empty() {
+            Verdict::Pass
+        } else {
+            Verdict::Fail
+        };
+        self.line(verdict, name, "");
+    }
+
+    /// Report what `test` says under `name`.
+    pub fn test(&mut self, name: &str, test: impl FnOnce() -> Result<Vec<String>>) {
+        if self.wanted(name) {
+            match test() {
+                Ok(problems) => self.problems(name, &problems),
+                Err(error) => self.problems(name, &[format!("{error:#}")]),
+            }
+        }
+    }
+
+    /// Report a test that can't be made here.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        if self.wanted(name) {
+            self.line(Verdict::Skip, name, why);
+        }
+    }
+
+    /// The module's file, if the run is about the module; if not, `name` is skipped.
+    pub fn module(&mut self, name: &str) -> Option<PathBuf> {
+        if self.handler == Handler::C {
+            self.skip(name, "the module is not asked for");
+            return None;
+        }
+        let module = handler::module();
+        if module.is_none() {
+            self.skip(name, "GHCB_MODULE names no module");
+        }
+        module
+    }
+
+    fn line(&mut self, verdict: Verdict, name: &str, why: &str) {
+        self.counts[verdict as usize] += 1;
+        let number: u32 = self.counts.iter().sum();
+        match verdict {
+            Verdict::Pass => println!("ok {number} {name}"),
+            Verdict::Fail => println!("not ok {number} {name}"),
+            Verdict::Skip => println!("ok {number} {name} # SKIP {why}"),
+        }
+    }
+
+    fn finish(&self) -> ExitCode {
+        let [pass, fail, skip] = self.counts;
+        println!("1..{}", pass + fail + skip);
+        println!("# Totals: pass:{pass} fail:{fail} xfail:0 xpass:0 skip:{skip} error:0");
+        match (pass, fail) {
+            (_, 1..) => FAIL.into(),
+            (0, _) => SKIP.into(),
+            _ => PASS.into(),
+        }
+    }
+}
+
+/// Options of each program.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Who answers VMGEXITs
+    #[arg(long, value_enum, default_value_t = Choice::Current)]
+    pub handler: Choice,
+    /// Run only tests whose name contains this; may be given several times
+    #[arg(long)]
+    pub only: Vec<String>,
+    /// Begin no further test after the first failure
+    #[arg(long)]
+    pub stop: bool,
+}
+
+/// Run `tests` where SEV-ES is there, with the handler that was asked for.
+///
+/// A fault that the host's kernel logs meanwhile is a failure of its own.
+pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> ExitCode {
+    println!("TAP version 13");
+    let skip = |why: &str| {
+        println!("1..0 # SKIP {why}");
+        ExitCode::from(SKIP)
+    };
+    if let Some(why) = host::missing() {
+        return skip(&why);
+    }
+    let before = handler::current();
+    let handler = match handler::select(options.handler) {
+        Ok(Some(handler)) => handler,
+        Ok(None) => return skip("ghcb_rs is not loaded, and GHCB_MODULE names no file of it"),
+        Err(error) => return bail_out(&error),
+    };
+    println!("# handler: {handler}");
+    let begin = Instant::now();
+    let mut report = Report {
+        handler,
+        only: options.only.clone(),
+        stop: options.stop,
+        counts: [0; 3],
+    };
+    let result = KernelLog::open().and_then(|mut log| {
+        tests(&mut report)?;
+        report.problems(
+            "host: no warning or fault in the kernel's log",
+            &host::faults(&log.lines()?)
+                .into_iter()
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        Ok(())
+    });
+    if before != handler::current() {
+        if let Err(error) = handler::switch(before) {
+            println!("# back to {before}: {error:#}");
+        }
+    }
+    println!("# seconds: {:.1}", begin.elapsed().as_secs_f32());
+    match result {
+        Ok(()) => report.finish(),
+        Err(error) => bail_out(&error),
+    }
+}
+
+fn bail_out(error: &Error) -> ExitCode {
+    println!("Bail out! {error:#}");
+    FAIL.into()
+}
