@@ -32,15 +32,20 @@ pub enum Difference {
     WrmsrPassthrough,
     /// C misses the fields of an event for SEV-SNP that it does not know; Rust refuses the event first.
     SnpEventFirst,
-    /// C replies in the page that was there at the VMGEXIT; Rust in the one that is there when the vCPU runs again.
+    /// C replies in the page that was there at the VMGEXIT; Rust in the one that is there when the vCPU runs again,
+    /// if that can be written to.
     ReplyInThePresentPage,
+    /// C gives no reply in memory that it cannot pin; Rust pins none.
+    AnyUserMemory,
+    /// C judges CPUID by the MSR by the CPL of the last request in a page; Rust by CPL 0.
+    MsrCpuidCpl,
     /// C keeps the unused bits of a CPUID request in its response; Rust clears them.
     MsrCpuidBits,
 }
 
 impl Difference {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ReplyFields,
         Self::SnpMsrRequests,
         Self::SnpFeatures,
@@ -55,6 +60,8 @@ impl Difference {
         Self::WrmsrPassthrough,
         Self::SnpEventFirst,
         Self::ReplyInThePresentPage,
+        Self::AnyUserMemory,
+        Self::MsrCpuidCpl,
         Self::MsrCpuidBits,
     ];
 
@@ -75,6 +82,8 @@ impl Difference {
             Self::WrmsrPassthrough => "wrmsr-passthrough",
             Self::SnpEventFirst => "snp-event-first",
             Self::ReplyInThePresentPage => "reply-in-the-present-page",
+            Self::AnyUserMemory => "any-user-memory",
+            Self::MsrCpuidCpl => "msr-cpuid-cpl",
             Self::MsrCpuidBits => "msr-reserved-bits",
         }
     }
