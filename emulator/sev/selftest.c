@@ -64,6 +64,25 @@ static void print_all(CPUX86State *env)
     }
 }
 
+/* A VLEK comes to the chip whole, or not at all; what it signs, its public half verifies */
+static void check_vlek(void)
+{
+    uint8_t q[2][EC_BYTES], rs[2][EC_BYTES], hashstick[432], b[16] = { sizeof(b) };
+
+    snp_new_vlek(snp_current_tcb(), q, hashstick);
+    stq_le_p(b + 8, 1 * MiB);
+    hashstick[100] ^= 1;
+    sev_host_io(1 * MiB, hashstick, sizeof(hashstick), true);
+    check("altered VLEK", snp_vlek_load(0, NULL, b) == ST_MEASUREMENT && !snp_fw.vlek_loaded);
+    hashstick[100] ^= 1;
+    sev_host_io(1 * MiB, hashstick, sizeof(hashstick), true);
+    check("SNP_VLEK_LOAD", !snp_vlek_load(0, NULL, b) && snp_fw.vlek_loaded);
+    snp_sign(snp_fw.vlek, hashstick, sizeof(hashstick), rs);
+    check("signature by the VLEK", snp_verify(q, hashstick, sizeof(hashstick), rs));
+    rs[1][0] ^= 1;
+    check("altered signature", !snp_verify(q, hashstick, sizeof(hashstick), rs));
+}
+
 bool sev_self_test(void)
 {
     static const uint8_t aes[] = "\x66\xe9\x4b\xd4\xef\x8a\x2c\x3b\x88\x4c\xfa\x59\xca\x34\x2b\x2e";
@@ -105,5 +124,6 @@ bool sev_self_test(void)
     pdh.q[0][0] ^= 1;
     check("certificate", sev_cert_signed(&sev_id->pdh, &sev_id->pek));
     check("altered certificate", !sev_cert_signed(&pdh, &sev_id->pek));
+    check_vlek();
     return well;
 }
