@@ -51,7 +51,7 @@ impl kernel::InPlaceModule for GhcbRs {
         try_pin_init!(Self {
             _: { check()? },
             files <- observe::Files::new(),
-            _: { start(module)? },
+            _: { livepatch::enable(module)? },
         }? Error)
     }
 }
@@ -83,17 +83,9 @@ fn check() -> Result {
     Ok(())
 }
 
-/// Takes over.
-fn start(module: &'static ThisModule) -> Result {
-    livepatch::enable(module)?;
-    pr_info!("VMGEXITs of SEV-ES guests are answered in Rust\n");
-    Ok(())
-}
-
 #[pinned_drop]
 impl PinnedDrop for GhcbRs {
     fn drop(self: Pin<&mut Self>) {
         livepatch::end();
-        pr_info!("VMGEXITs are kvm_amd's again\n");
     }
 }

@@ -9,6 +9,7 @@
 
 mod direct;
 mod going;
+mod news;
 mod replacement;
 
 use crate::kvm::{
@@ -50,10 +51,9 @@ const OBJECT: &CStr = c"kvm_amd";
 /// Called by the livepatch core, with the relocations applied.
 unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
     // SAFETY: The core has found the module; it cannot go before the callback returns.
-    let is_expected = unsafe { identity::is_expected((*object).mod_) };
-    if !is_expected {
+    if let Some(name) = unsafe { identity::stranger((*object).mod_) } {
         pr_err!(
-            "this kvm_amd is not the one that the module was built for: rebuild ghcb_rs for it\n"
+            "this {name} is not the one that the module was built for: rebuild ghcb_rs for it\n"
         );
         return EINVAL.to_errno();
     }
@@ -66,7 +66,10 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
         }
     }
     match direct::attach() {
-        Ok(()) => 0,
+        Ok(()) => {
+            news::taken_over();
+            0
+        }
         Err(error) => {
             pr_err!("a function of kvm_amd cannot be replaced ({error:?}): is it livepatched already?\n");
             error.to_errno()
@@ -81,8 +84,11 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
 ///
 /// Called by the livepatch core, after [`pre_patch`].
 unsafe extern "C" fn post_patch(_: *mut klp_object) {
-    if let Err(error) = direct::attach() {
-        pr_err!("a function of kvm_amd cannot be replaced again ({error:?}): VMGEXITs go to C\n");
+    match direct::attach() {
+        Ok(()) => news::taken_over(),
+        Err(error) => pr_err!(
+            "a function of kvm_amd cannot be replaced again ({error:?}): VMGEXITs go to C\n"
+        ),
     }
 }
 
@@ -93,6 +99,7 @@ unsafe extern "C" fn post_patch(_: *mut klp_object) {
 /// Called by the livepatch core.
 unsafe extern "C" fn unpatch(_: *mut klp_object) {
     direct::detach();
+    news::given_back();
 }
 
 /// Stands for a function that is called once, when kvm_amd goes: a livepatch has to replace something.
@@ -176,6 +183,7 @@ pub(crate) fn end() {
     direct::detach();
     going::forget();
     direct::wait();
+    news::given_back();
 }
 
 /// Registers and enables the livepatch. May be called once, from the module's initialization.
@@ -192,5 +200,7 @@ pub(crate) fn enable(module: &'static ThisModule) -> Result {
         // The functions may have been redirected for a moment.
         end();
         pr_err!("the kernel's livepatch core refused the patch of kvm_amd ({error:?}): see the lines above\n");
-    })
+    })?;
+    news::inserted();
+    Ok(())
 }

@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Is this the processor, and the kvm_amd, that this module was made for?
+//! Is this the processor, and are these the kernel modules, that this module was made for?
 
-use super::bindings;
+use super::{bindings, imports};
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 
-/// Build ID of the kvm-amd.ko that the private layouts were taken from and that will be patched.
-const BUILD_ID: [u8; 20] = include!(env!("GHCB_RS_IDENTITY"));
+/// Bytes of a build ID.
+const ID_SIZE: usize = 20;
+
+/// Build IDs of the modules whose private layouts and functions this module knows.
+struct BuildIds {
+    kvm_amd: [u8; ID_SIZE],
+    kvm: [u8; ID_SIZE],
+}
+
+/// Of the kvm-amd.ko that will be patched, and of the kvm.ko beside it.
+const BUILD_IDS: BuildIds = include!(env!("GHCB_RS_IDENTITY"));
 
 /// ELF note in front of a build ID: name size, descriptor size, NT_GNU_BUILD_ID, name.
 const NOTE_HEADER: [u8; 16] = *b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
 
 /// Bytes of a whole build-ID note.
-const NOTE_SIZE: usize = NOTE_HEADER.len() + BUILD_ID.len();
+const NOTE_SIZE: usize = NOTE_HEADER.len() + ID_SIZE;
 
 /// CPUID function whose EAX names the encryption features.
 const CPUID_ENCRYPTED_MEMORY: u32 = 0x8000_001f;
@@ -40,7 +49,29 @@ pub(crate) fn cpu_has_smap() -> bool {
     unsafe { __cpuid_count(7, 0) }.ebx & CPUID_EBX_SMAP != 0
 }
 
-/// Whether `module` carries the build ID that this module was built for.
+/// The module that is another one than this module was built for, if there is one: its name.
+///
+/// A kvm that was built again loads beside the same kvm_amd if the version magic is the same.
+///
+/// # Safety
+///
+/// `kvm_amd` points to the kvm_amd whose loading the livepatch core tells of, with the relocations applied.
+pub(crate) unsafe fn stranger(kvm_amd: *const bindings::module) -> Option<&'static str> {
+    // SAFETY: The livepatch loader has filled the slot. kvm_amd needs kvm, which therefore stays.
+    let kvm = unsafe { (&raw const imports::address::__THIS_MODULE).read_volatile() };
+    // SAFETY: By the caller, and as above.
+    unsafe {
+        if !carries(kvm_amd, &BUILD_IDS.kvm_amd) {
+            Some("kvm_amd")
+        } else if !carries(kvm, &BUILD_IDS.kvm) {
+            Some("kvm")
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether `module` carries a build ID.
 ///
 /// The note lies in the module's read-only data; the kernel keeps no other copy when
 /// CONFIG_STACKTRACE_BUILD_ID is off.
@@ -48,7 +79,7 @@ pub(crate) fn cpu_has_smap() -> bool {
 /// # Safety
 ///
 /// `module` points to a module whose memory is allocated and filled.
-pub(crate) unsafe fn is_expected(module: *const bindings::module) -> bool {
+unsafe fn carries(module: *const bindings::module, id: &[u8; ID_SIZE]) -> bool {
     // SAFETY: The caller vouches for the module; the index is the kernel's own.
     let (base, size) = unsafe {
         let rodata = &raw const (*module).mem[bindings::GHCB_RS_MOD_RODATA as usize];
@@ -64,5 +95,5 @@ pub(crate) unsafe fn is_expected(module: *const bindings::module) -> bool {
         .step_by(4)
         .filter_map(|at| data.get(at..)?.get(..NOTE_SIZE))
         .filter_map(|note| note.strip_prefix(&NOTE_HEADER))
-        .any(|id| id == BUILD_ID)
+        .any(|found| found == id)
 }

@@ -69,6 +69,7 @@ variables! {
     kvm {
         kvm_lock: mutex;
         vm_list: list_head;
+        __this_module: module;
         __tracepoint_kvm_vmgexit_enter: tracepoint;
         __tracepoint_kvm_vmgexit_exit: tracepoint;
         __tracepoint_kvm_vmgexit_msr_protocol_enter: tracepoint;

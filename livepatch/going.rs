@@ -7,7 +7,7 @@
 //!
 //! C headers: `include/linux/module.h`, `include/linux/notifier.h`.
 
-use super::{direct, zeroed, Shared, OBJECT};
+use super::{direct, news, zeroed, Shared, OBJECT};
 use core::cell::UnsafeCell;
 use kernel::{
     bindings::{
@@ -36,6 +36,7 @@ unsafe extern "C" fn notice(_: *mut notifier_block, state: c_ulong, data: *mut c
     let is_going = state == module_state_MODULE_STATE_GOING as c_ulong;
     if is_going && name.starts_with(OBJECT.to_bytes_with_nul()) {
         direct::detach();
+        news::gone();
     }
     NOTIFY_DONE as c_int
 }

@@ -37,7 +37,7 @@ pub(crate) fn set_active(active: bool) {
 }
 
 /// Whether VMGEXITs are answered here.
-fn is_active() -> bool {
+pub(super) fn is_active() -> bool {
     ACTIVE.load(Ordering::Relaxed)
 }
 

@@ -35,13 +35,36 @@ without_sev_es() {
 load_other() { modprobe ccp && modprobe kvm && insmod other-kvm-amd.ko sev_es=1; }
 
 # Where it is there already, the module is refused, and nothing has changed.
-other_kvm_amd() { clean && load_other && refused 'Invalid' 'is not the one' && smoke; }
+other_kvm_amd() { clean && load_other && refused 'Invalid' 'this kvm_amd is not the one' && smoke; }
+
+# The same for a kvm that was built again, beside the right kvm_amd.
+other_kvm() {
+	clean && modprobe -r kvm && modprobe irqbypass && insmod other-kvm.ko && load_kvm || return
+	refused 'Invalid' 'this kvm is not the one' && smoke && unload_kvm
+}
 
 # Where it comes later, it is kept out. The kernel then wants the livepatch out and in again before the right one.
 other_kvm_amd_later() { clean && enable && ! load_other && disable && load_kvm && enable && answered_in_rust smoke; }
 
-# The module waits for a kvm_amd that is not there yet, and takes over as soon as it comes.
-before_kvm() { clean && enable && load_kvm && settled && answered_in_rust smoke; }
+# said MESSAGE...: these are the module's messages since `dmesg -C`, in this order.
+said() { diff <(printf '%s\n' "$@") <(dmesg | sed -n '/taint\|kvm \[/!s/^.*\] ghcb_rs: //p'); }
+
+waits='waiting for kvm_amd'
+answers='VMGEXITs of SEV-ES guests are answered in Rust'
+given_back="VMGEXITs are kvm_amd's again"
+gone='kvm_amd has gone: waiting for it'
+
+# The module waits for a kvm_amd that is not there yet, and takes over as soon as it comes; and says so.
+before_kvm() {
+	clean && dmesg -C && enable && said "$waits" && load_kvm && settled && answered_in_rust smoke &&
+		said "$waits" "$answers"
+}
+
+# It says when kvm_amd has gone and come, and when it is given back.
+says_what_happens() {
+	clean && load_kvm && dmesg -C && enable && said "$answers" && unload_kvm && said "$answers" "$gone" && load_kvm &&
+		said "$answers" "$gone" "$answers" && disable && said "$answers" "$gone" "$answers" "$given_back"
+}
 
 after_kvm() { clean && load_kvm && enable && answered_in_rust smoke; }
 

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, a module
-# that makes allocations fail, and a kvm_amd that the module was not built for.
+# that makes allocations fail, and a kvm_amd and a kvm that the module was not built for.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -24,11 +24,13 @@ for name in second_patch no_memory; do
 	rm -r source
 done
 
-# Debian's own, with one bit of its build ID turned.
-xz -dc "/usr/lib/modules/$(cat /cache/kernel/release)/kernel/arch/x86/kvm/kvm-amd.ko.xz" >kvm-amd.ko
-objcopy --dump-section .note.gnu.build-id=note kvm-amd.ko
-last=$(tail -c 1 note | od -An -tu1)
-printf '%b' "\\x$(printf %02x $((last ^ 1)))" |
-	dd of=note bs=1 seek=$(($(stat -c %s note) - 1)) conv=notrunc status=none
-objcopy --update-section .note.gnu.build-id=note kvm-amd.ko other-kvm-amd.ko
-rm kvm-amd.ko note
+# Debian's own, each with one bit of its build ID turned.
+for name in kvm-amd kvm; do
+	xz -dc "/usr/lib/modules/$(cat /cache/kernel/release)/kernel/arch/x86/kvm/$name.ko.xz" >"$name.ko"
+	objcopy --dump-section .note.gnu.build-id=note "$name.ko"
+	last=$(tail -c 1 note | od -An -tu1)
+	printf '%b' "\\x$(printf %02x $((last ^ 1)))" |
+		dd of=note bs=1 seek=$(($(stat -c %s note) - 1)) conv=notrunc status=none
+	objcopy --update-section .note.gnu.build-id=note "$name.ko" "other-$name.ko"
+	rm "$name.ko" note
+done
