@@ -3,8 +3,8 @@
 //! The list of APIC IDs of an SEV-SNP guest.
 //!
 //! [`APIC_ID_LIST`](super::exit_code::ExitCode::APIC_ID_LIST) has the address of the pages that take the
-//! list in SW_EXITINFO1 and their number in RAX. An address of zero asks for that number: RAX of the
-//! reply. The list is a count and that many IDs, 32 bits each.
+//! list in SW_EXITINFO1 and their number in RAX. A number that is too small, zero for instance, asks for the
+//! right one: RAX of the reply, and nothing is written. The list is a count and that many IDs, 32 bits each.
 
 use super::page::PAGE_SIZE;
 

@@ -71,7 +71,8 @@ impl OperandSize {
     /// What a register holds after an instruction of this size wrote `new` to it: 8 and 16 bits leave
     /// the rest alone, 32 bits clear the upper half, as on x86.
     ///
-    /// vmm(4) of OpenBSD keeps the upper half for 32 bits too; an IN to EAX on hardware does not.
+    /// The first version of OpenBSD's `ghcb_sync_in()` kept the upper half for 32 bits too; from revision 1.5
+    /// on it is cleared there as well.
     #[inline]
     pub const fn merge(self, old: u64, new: u64) -> u64 {
         match self {
@@ -312,7 +313,8 @@ pub fn clear<P: SharedPage + ?Sized>(page: &P) {
     }
 }
 
-/// Clears all but the shared buffer, which may hold operands already.
+/// Clears the save area, and version with usage. Bytes 0x408 to 0xff7 stay as they are: what is reserved, and
+/// the shared buffer, which may hold operands already.
 pub fn clear_save_area<P: SharedPage + ?Sized>(page: &P) {
     for qword in Qword::FIRST.up_to(SAVE_AREA_SIZE) {
         page.store(qword, 0);

@@ -11,6 +11,24 @@
 use super::open::open_enum;
 
 open_enum! {
+    /// What a message to the firmware is about: one byte of its header. C: `SNP_MSG_*`.
+    pub struct MessageType(u8) {
+        /// A request for an attestation report. C: `SNP_MSG_REPORT_REQ`.
+        REPORT_REQUEST = 5, "report_request";
+    }
+}
+
+impl MessageType {
+    /// Where the byte lies in a message. C: `snp_guest_msg_hdr.msg_type`.
+    pub const OFFSET: usize = 0x34;
+
+    /// That of a message; zero, which is none, if the message is too short.
+    pub fn of(message: &[u8]) -> Self {
+        Self(message.get(Self::OFFSET).copied().unwrap_or(0))
+    }
+}
+
+open_enum! {
     /// The hypervisor's own error: bits 63:32 of [`GuestRequestStatus`].
     pub struct VmmError(u32) {
         /// The firmware was asked; its status is in the other half.
@@ -43,6 +61,12 @@ pub struct GuestRequestStatus {
 impl GuestRequestStatus {
     /// Lowest bit of the hypervisor's error. C: `SNP_GUEST_VMM_ERR_SHIFT`.
     pub const VMM_SHIFT: u32 = 32;
+
+    /// The hypervisor did not ask the firmware, and will not.
+    pub const FAILED: Self = Self {
+        vmm: VmmError::GENERIC,
+        firmware: 0,
+    };
 
     /// Reads SW_EXITINFO2.
     pub const fn from_info2(info2: u64) -> Self {

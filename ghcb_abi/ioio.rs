@@ -125,7 +125,7 @@ impl IoInfo {
         )
     }
 
-    /// The same as a string instruction.
+    /// The same as a string instruction: what `self` said of REP, address size and segment is replaced.
     #[must_use]
     pub const fn string(self, rep: bool, address: AddressSize, segment: Segment) -> Self {
         let asize = match address {

@@ -4,7 +4,9 @@
 //!
 //! The scratch area of [`PAGE_STATE_CHANGE`](super::exit_code::ExitCode::PAGE_STATE_CHANGE) holds a
 //! [`PscHeader`] and then [`PscEntry`]s, eight bytes each. The host works from `cur_entry` up to and with
-//! `end_entry`, and writes its progress back into both. SW_EXITINFO2 of the reply is a [`PscStatus`].
+//! `end_entry`. Its progress goes into `cur_entry`, and into the [`cur_page`](PscEntry::cur_page) of each entry;
+//! `end_entry` stays. SW_EXITINFO2 of the reply is a [`PscStatus`]. A guest asks again until `cur_entry` is
+//! beyond `end_entry`, or the status is an error.
 //! One page alone can be changed through the MSR protocol.
 
 use super::open::open_enum;
@@ -108,6 +110,11 @@ impl PscEntry {
         )
     }
 
+    /// Guest physical address of a frame.
+    pub const fn address(gfn: u64) -> u64 {
+        gfn << 12
+    }
+
     /// 4 KiB pages done so far.
     pub const fn cur_page(self) -> u16 {
         (self.0 & Self::CUR_PAGE_MASK) as u16
@@ -137,6 +144,11 @@ impl PscEntry {
     /// Bits 63:57, zero in a legal entry.
     pub const fn reserved(self) -> u8 {
         (self.0 >> 57) as u8
+    }
+
+    /// Whether the frame is one that a page of the entry's size begins at.
+    pub const fn is_aligned(self) -> bool {
+        self.gfn() & (self.pages() as u64 - 1) == 0
     }
 
     /// 4 KiB pages that the entry covers.

@@ -68,6 +68,20 @@ fn as_a_linux_guest_encodes_it() {
     assert_eq!(unknown.address_size(), None);
 }
 
+proptest! {
+    #[test]
+    fn a_string_replaces_what_was_there(
+        bits: u64,
+        rep: bool,
+        address in select(vec![(AddressSize::BITS_16, 1), (AddressSize::BITS_32, 2), (AddressSize::BITS_64, 4)]),
+        segment: u8,
+    ) {
+        let io = IoInfo(bits).string(rep, address.0, Segment(segment));
+        let fields = (u64::from(rep) << 3) | (address.1 << 7) | ((u64::from(segment) & 7) << 10);
+        prop_assert_eq!(io.0, bits & !0x1f88 | 4 | fields);
+    }
+}
+
 #[test]
 fn masks_of_sizes() {
     let masks = IoSize::ALL.map(|size| (size.bytes(), size.mask()));
