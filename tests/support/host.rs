@@ -322,10 +322,6 @@ impl Vcpu for Host {
     }
 
     fn complain(&mut self, complaint: Complaint) {
-        let text = match complaint {
-            Complaint::Refused { exit, reason, .. } => format!("Refused {} {reason}", exit.code),
-            other => format!("{other:?}"),
-        };
-        self.log.push(Call::Complain(text));
+        self.log.push(Call::Complain(format!("{complaint:?}")));
     }
 }

@@ -17,6 +17,7 @@ mod support;
 mod replies;
 
 mod buffers;
+mod complaints;
 mod differential;
 mod handover;
 mod instructions;
