@@ -209,7 +209,7 @@ fn answer_any<V: Vcpu>(
             return refuse(vcpu, page, exit, valid, scratch, &given, reason);
         }
     };
-    let kind = request.kind();
+    let kind = Kind::of(exit.code, exit.info1);
     // The families whose events are frequent reply themselves: they know the reply's form.
     let flow = match request {
         Request::Instruction(request) => match request.emulate(vcpu) {
@@ -234,7 +234,7 @@ fn answer_any<V: Vcpu>(
         Request::TimeStamp(read) => Ok(read.carry_out(vcpu)),
         Request::Ap(event) => Ok(event.carry_out(vcpu)),
         Request::System(event) => Ok(event.carry_out(vcpu)),
-        Request::Nothing(_) => {
+        Request::Nothing => {
             let reply = Registers::of(&snapshot).returned_with(Reply::no_action(0), exit);
             Ok(Flow::Reply(reply))
         }
@@ -280,7 +280,7 @@ fn refuse<V: Vcpu>(
         scratch,
         reason,
     });
-    let kind = Kind::of_refused(exit.code, exit.info1);
+    let kind = Kind::of(exit.code, exit.info1);
     let reply = given.returned_with(Reply::error(reason), exit);
     write(vcpu, page, exit.code, kind, reply)
 }

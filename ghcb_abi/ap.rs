@@ -86,6 +86,14 @@ impl ApCreation {
         }
     }
 
+    /// Whether the vCPU is to stop. This alone needs no SEV features in RAX.
+    ///
+    /// KVM takes bits 31:0 for the operation: with a VMPL or a reserved bit it is none that KVM knows.
+    #[inline]
+    pub const fn is_destroy(self) -> bool {
+        self.operation.0 == ApOperation::DESTROY.0 && self.vmpl == 0 && self.reserved == 0
+    }
+
     /// Makes SW_EXITINFO1. Takes the low 4 bits of `vmpl` and the low 12 of `reserved`.
     #[inline]
     pub const fn encode(self) -> u64 {

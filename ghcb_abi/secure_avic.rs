@@ -3,8 +3,8 @@
 //! The backing page of Secure AVIC.
 //!
 //! [`SECURE_AVIC`](super::exit_code::ExitCode::SECURE_AVIC) has the vCPU's APIC ID in RAX and the guest
-//! physical address of its backing page in RBX. RBX of the reply to an unregistration is the address
-//! that was registered.
+//! physical address of its backing page in RBX, which an unregistration leaves out. RBX of the reply to an
+//! unregistration is the address that was registered.
 
 use super::open::open_enum;
 

@@ -305,7 +305,8 @@ impl Snapshot {
     /// Expects that all required fields were wanted when the snapshot was read.
     #[inline(always)]
     pub const fn missing(&self) -> ValidBitmap {
-        let mut required = self.exit_code().required(self.info1());
+        let needed = self.exit_code().needed(self.info1());
+        let mut required = needed.union(ValidBitmap::EXIT);
         if self.exit_code().0 == ExitCode::CPUID.0 && self.rax == ExitCode::CPUID_NEEDS_XCR0 {
             required = required.with(Field::Xcr0);
         }

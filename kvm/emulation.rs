@@ -130,7 +130,7 @@ impl Emulator for KvmVcpu {
 
     #[inline(always)]
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment {
-        if emulation.instruction == Instruction::Vmmcall {
+        if emulation.instruction == Instruction::of(ExitCode::VMMCALL, 0) {
             self.zero_other_registers();
         }
         self.set_registers(&emulation.registers);

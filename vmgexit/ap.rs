@@ -3,7 +3,6 @@
 //! Application processors: AP reset hold and the AP jump table.
 
 use super::{
-    kind::Kind,
     vcpu::{Exit, Fault, HoldType, Outcome, Vcpu},
     Flow,
 };
@@ -37,15 +36,6 @@ impl ApEvent {
                 _ => Err(ErrorReason::INVALID_INPUT),
             },
             _ => Err(ErrorReason::INVALID_EVENT),
-        }
-    }
-
-    /// What the event is counted as.
-    #[inline]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::ResetHold => Kind::ApResetHold,
-            Self::SetJumpTable(_) | Self::GetJumpTable => Kind::ApJumpTable,
         }
     }
 

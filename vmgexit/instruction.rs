@@ -9,49 +9,33 @@ use super::{
 };
 use crate::ghcb_abi::{exit_code::ExitCode, reply::EventInjection, snapshot::Snapshot};
 
-/// Which instruction.
+/// Which instruction: the intercept that KVM handles as if the processor had reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instruction {
-    /// CPUID.
-    Cpuid,
-    /// RDMSR.
-    ReadMsr,
-    /// WRMSR.
-    WriteMsr,
-    /// RDPMC.
-    Rdpmc,
-    /// INVD.
-    Invd,
-    /// WBINVD.
-    Wbinvd,
-    /// MONITOR or MONITORX.
-    Monitor,
-    /// MWAIT or MWAITX.
-    Mwait,
-    /// VMMCALL: a hypercall.
-    Vmmcall,
+pub struct Instruction {
+    exit_code: ExitCode,
+    is_wrmsr: bool,
 }
 
 impl Instruction {
+    /// The instruction that an event is about.
+    #[inline(always)]
+    pub const fn of(exit_code: ExitCode, info1: u64) -> Self {
+        Self {
+            exit_code,
+            is_wrmsr: matches!(Kind::of(exit_code, info1), Kind::WriteMsr),
+        }
+    }
+
     /// The intercept's exit code.
     #[inline(always)]
     pub const fn exit_code(self) -> ExitCode {
-        match self {
-            Self::Cpuid => ExitCode::CPUID,
-            Self::ReadMsr | Self::WriteMsr => ExitCode::MSR,
-            Self::Rdpmc => ExitCode::RDPMC,
-            Self::Invd => ExitCode::INVD,
-            Self::Wbinvd => ExitCode::WBINVD,
-            Self::Monitor => ExitCode::MONITOR,
-            Self::Mwait => ExitCode::MWAIT,
-            Self::Vmmcall => ExitCode::VMMCALL,
-        }
+        self.exit_code
     }
 
     /// The intercept's EXITINFO1: only that of MSR accesses means anything.
     #[inline(always)]
     pub const fn info1(self) -> u64 {
-        matches!(self, Self::WriteMsr) as u64
+        self.is_wrmsr as u64
     }
 }
 
@@ -71,35 +55,20 @@ pub struct InstructionRequest(Emulation);
 impl InstructionRequest {
     /// Takes the operands from a snapshot.
     #[inline(always)]
-    pub(super) fn new(instruction: Instruction, snapshot: &Snapshot) -> Self {
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let instruction = Instruction::of(snapshot.exit_code(), snapshot.info1());
         Self(Emulation {
             instruction,
             registers: Registers::of(snapshot),
         })
     }
 
-    /// What the request is counted as.
-    #[inline(always)]
-    pub const fn kind(&self) -> Kind {
-        match self.0.instruction {
-            Instruction::Cpuid => Kind::Cpuid,
-            Instruction::ReadMsr => Kind::ReadMsr,
-            Instruction::WriteMsr => Kind::WriteMsr,
-            Instruction::Rdpmc => Kind::Rdpmc,
-            Instruction::Invd => Kind::Invd,
-            Instruction::Wbinvd => Kind::Wbinvd,
-            Instruction::Monitor => Kind::Monitor,
-            Instruction::Mwait => Kind::Mwait,
-            Instruction::Vmmcall => Kind::Vmmcall,
-        }
-    }
-
     /// Lets KVM emulate it.
     #[inline(always)]
     pub(super) fn emulate<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
-        match (vcpu.emulate(&self.0), self.0.instruction) {
+        match (vcpu.emulate(&self.0), self.0.instruction.exit_code) {
             // An MSR access that KVM will not do is one that faults.
-            (Fulfilment::Refused, Instruction::ReadMsr | Instruction::WriteMsr) => {
+            (Fulfilment::Refused, ExitCode::MSR) => {
                 Fulfilment::Exception(EventInjection::GP_WITHOUT_ERROR_CODE)
             }
             (fulfilment, _) => fulfilment,

@@ -3,7 +3,6 @@
 //! Memory-mapped I/O: MMIO read and MMIO write.
 
 use super::{
-    kind::Kind,
     port_io::{self, Direction},
     request::Request,
     vcpu::{Failure, Vcpu},
@@ -40,7 +39,7 @@ pub(super) fn decode(
     };
     let len = snapshot.info2();
     if len == 0 {
-        return Ok(Request::Nothing(kind(direction)));
+        return Ok(Request::Nothing);
     }
     if version.confines_scratch() && len > MAX_LENGTH {
         return Err(ErrorReason::INVALID_INPUT);
@@ -55,21 +54,7 @@ pub(super) fn decode(
     }))
 }
 
-/// What an access is counted as.
-const fn kind(direction: Direction) -> Kind {
-    match direction {
-        Direction::In => Kind::MmioRead,
-        Direction::Out => Kind::MmioWrite,
-    }
-}
-
 impl MmioAccess {
-    /// What the request is counted as.
-    #[inline]
-    pub const fn kind(&self) -> Kind {
-        kind(self.direction)
-    }
-
     /// Does it on a copy of the scratch area.
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(

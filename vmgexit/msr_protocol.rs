@@ -57,8 +57,8 @@ pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> Outcome {
 
 /// Handles any request in the MSR.
 ///
-/// What is for SEV-SNP alone gets the answer "failed", in which the value of the response is fixed by
-/// the protocol. A value that is no request stays in the MSR, as with KVM's C handler.
+/// What is for SEV-SNP alone gets the answer "failed", or "no preference" where a preferred address was asked
+/// for. A value that is no request stays in the MSR, as with KVM's C handler.
 #[inline(always)]
 pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
     use MsrResponse::{HypervisorFeatures, PageStateChange, PreferredGpa, RegisterGpa, RunVmpl};
@@ -80,13 +80,22 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
             // As in C, there is no response to trace.
             return Outcome::Userspace;
         }
-        MsrRequest::PreferredGpa => refuse(vcpu, PreferredGpa { gfn: GFN_NONE }),
-        MsrRequest::RegisterGpa { .. } => refuse(vcpu, RegisterGpa { gfn: GFN_NONE }),
+        MsrRequest::PreferredGpa => {
+            let gfn = GFN_NONE;
+            refuse(vcpu, Kind::MsrPreferredGpa, PreferredGpa { gfn })
+        }
+        MsrRequest::RegisterGpa { .. } => {
+            let gfn = GFN_NONE;
+            refuse(vcpu, Kind::MsrRegisterGpa, RegisterGpa { gfn })
+        }
         MsrRequest::PageStateChange { .. } => {
             let error = MsrResponse::PSC_ERROR;
-            refuse(vcpu, PageStateChange { error })
+            refuse(vcpu, Kind::MsrPageStateChange, PageStateChange { error })
         }
-        MsrRequest::RunVmpl { .. } => refuse(vcpu, RunVmpl { error: NOT_SNP }),
+        MsrRequest::RunVmpl { .. } => {
+            let error = NOT_SNP;
+            refuse(vcpu, Kind::MsrRunVmpl, RunVmpl { error })
+        }
         // Addresses of pages do not get here, and would be no requests.
         MsrRequest::GhcbGpa(_) | MsrRequest::Unknown(_) => {
             vcpu.complain(Complaint::UnknownMsr(msr));
@@ -99,8 +108,8 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
 }
 
 /// Answers what is for SEV-SNP alone.
-fn refuse<V: Vcpu>(vcpu: &mut V, response: MsrResponse) -> Outcome {
-    vcpu.count(Kind::MsrSnp, Action::MALFORMED_INPUT);
+fn refuse<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> Outcome {
+    vcpu.count(kind, Action::MALFORMED_INPUT);
     vcpu.set_ghcb_msr(response.encode());
     Outcome::Resume
 }

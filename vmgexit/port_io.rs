@@ -3,7 +3,6 @@
 //! Port I/O: IN, OUT, INS and OUTS.
 
 use super::{
-    kind::Kind,
     request::Request,
     vcpu::{Failure, Fulfilment, Purpose, Scratch, Vcpu},
     Flow, Outcome,
@@ -88,7 +87,7 @@ pub(super) fn decode(
     let Some(size) = io.size() else {
         // Without a size there is nothing to transfer; with several sizes there is no telling what.
         return if io.size_bits() == 0 {
-            Ok(Request::Nothing(Kind::PortIo))
+            Ok(Request::Nothing)
         } else {
             Err(ErrorReason::INVALID_INPUT)
         };
@@ -105,7 +104,7 @@ pub(super) fn decode(
     // SW_EXITINFO2 counts elements, not bytes.
     let elements = snapshot.info2();
     if elements == 0 {
-        return Ok(Request::Nothing(Kind::StringIo));
+        return Ok(Request::Nothing);
     }
     let bytes = elements
         .checked_mul(size.bytes() as u64)

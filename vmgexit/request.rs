@@ -4,16 +4,13 @@
 
 use super::{
     ap::ApEvent,
-    instruction::{Instruction, InstructionRequest},
-    kind::Kind,
+    instruction::InstructionRequest,
     mmio::{self, MmioAccess},
     port_io::{self, PortAccess, StringTransfer},
     system::SystemEvent,
     tsc::TimeStampRead,
 };
-use crate::ghcb_abi::{
-    exit_code::ExitCode, reply::ErrorReason, snapshot::Snapshot, version::Version,
-};
+use crate::ghcb_abi::{event::Family, reply::ErrorReason, snapshot::Snapshot, version::Version};
 
 /// A request that the specification allows, with every operand checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +30,7 @@ pub enum Request {
     /// Something about the guest as a whole, or a register that the host keeps.
     System(SystemEvent),
     /// An I/O of no bytes, which succeeds and does nothing.
-    Nothing(Kind),
+    Nothing,
 }
 
 impl Request {
@@ -46,45 +43,15 @@ impl Request {
     /// What the guest is told: the event is not one, or an operand is not what it must be.
     #[inline(always)]
     pub fn decode(snapshot: &Snapshot, version: Version, gpa: u64) -> Result<Self, ErrorReason> {
-        let instruction = |instruction| {
-            Ok(Self::Instruction(InstructionRequest::new(
-                instruction,
-                snapshot,
-            )))
-        };
-        match snapshot.exit_code() {
-            ExitCode::CPUID => instruction(Instruction::Cpuid),
-            ExitCode::MSR if snapshot.info1() == 0 => instruction(Instruction::ReadMsr),
-            ExitCode::MSR => instruction(Instruction::WriteMsr),
-            ExitCode::IOIO => port_io::decode(snapshot, version, gpa),
-            ExitCode::MMIO_READ | ExitCode::MMIO_WRITE => mmio::decode(snapshot, version, gpa),
-            ExitCode::RDTSC => Ok(Self::TimeStamp(TimeStampRead::Rdtsc)),
-            ExitCode::RDTSCP => Ok(Self::TimeStamp(TimeStampRead::Rdtscp)),
-            ExitCode::RDPMC => instruction(Instruction::Rdpmc),
-            ExitCode::INVD => instruction(Instruction::Invd),
-            ExitCode::WBINVD => instruction(Instruction::Wbinvd),
-            ExitCode::MONITOR => instruction(Instruction::Monitor),
-            ExitCode::MWAIT => instruction(Instruction::Mwait),
-            ExitCode::VMMCALL => instruction(Instruction::Vmmcall),
-            ExitCode::AP_RESET_HOLD | ExitCode::AP_JUMP_TABLE => {
-                ApEvent::decode(snapshot).map(Self::Ap)
-            }
-            _ => SystemEvent::decode(snapshot).map(Self::System),
-        }
-    }
-
-    /// What the request is counted as.
-    #[inline(always)]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Instruction(request) => request.kind(),
-            Self::PortIo(_) => Kind::PortIo,
-            Self::StringIo(_) => Kind::StringIo,
-            Self::Mmio(access) => access.kind(),
-            Self::TimeStamp(read) => read.kind(),
-            Self::Ap(event) => event.kind(),
-            Self::System(event) => event.kind(),
-            Self::Nothing(kind) => *kind,
+        match snapshot.exit_code().family() {
+            Some(Family::Instruction) => Ok(Self::Instruction(InstructionRequest::new(snapshot))),
+            Some(Family::TimeStamp) => Ok(Self::TimeStamp(TimeStampRead::decode(snapshot))),
+            Some(Family::PortIo) => port_io::decode(snapshot, version, gpa),
+            Some(Family::Mmio) => mmio::decode(snapshot, version, gpa),
+            Some(Family::Ap) => ApEvent::decode(snapshot).map(Self::Ap),
+            Some(Family::System) => SystemEvent::decode(snapshot).map(Self::System),
+            // Guests with SEV-SNP do not get here.
+            Some(Family::Snp) | None => Err(ErrorReason::INVALID_EVENT),
         }
     }
 }

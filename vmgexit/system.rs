@@ -4,7 +4,6 @@
 //! features, termination, unsupported event, DR7.
 
 use super::{
-    kind::Kind,
     vcpu::{Complaint, Outcome, Vcpu},
     Flow,
 };
@@ -58,19 +57,6 @@ impl SystemEvent {
             ExitCode::READ_DR7 => Ok(Self::ReadDr7),
             ExitCode::WRITE_DR7 => Ok(Self::WriteDr7(snapshot.rax())),
             _ => Err(ErrorReason::INVALID_EVENT),
-        }
-    }
-
-    /// What the event is counted as.
-    #[inline]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::NmiComplete => Kind::NmiComplete,
-            Self::HypervisorFeatures => Kind::HvFeatures,
-            Self::Terminate { .. } => Kind::Terminate,
-            Self::Unsupported { .. } => Kind::UnsupportedEvent,
-            Self::ReadDr7 => Kind::ReadDr7,
-            Self::WriteDr7(_) => Kind::WriteDr7,
         }
     }
 

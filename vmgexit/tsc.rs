@@ -2,8 +2,8 @@
 
 //! The time stamp counter: RDTSC and RDTSCP.
 
-use super::{kind::Kind, vcpu::Vcpu, Flow};
-use crate::ghcb_abi::reply::Reply;
+use super::{vcpu::Vcpu, Flow};
+use crate::ghcb_abi::{exit_code::ExitCode, reply::Reply, snapshot::Snapshot};
 
 /// Which instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +15,12 @@ pub enum TimeStampRead {
 }
 
 impl TimeStampRead {
-    /// What the request is counted as.
-    #[inline]
-    pub const fn kind(self) -> Kind {
-        match self {
-            Self::Rdtsc => Kind::Rdtsc,
-            Self::Rdtscp => Kind::Rdtscp,
+    /// Decodes an event about the time stamp counter.
+    #[inline(always)]
+    pub(super) const fn decode(snapshot: &Snapshot) -> Self {
+        match snapshot.exit_code() {
+            ExitCode::RDTSCP => Self::Rdtscp,
+            _ => Self::Rdtsc,
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use ghcb_rs::ghcb_abi::{
     bitmap::ValidBitmap,
+    event::{Family, Source},
     exit_code::ExitCode,
     page::Field::{self, *},
     snapshot::Snapshot,
@@ -60,9 +61,10 @@ const RULES: &[Rule] = &[
     (0x8000_0014, 0, 0, &[], &[]),
     (0x8000_0015, 0, 0, &[], &[]),
     (0x8000_0016, 0, 0, &[], &[]),
-    (0x8000_0017, 0, 0, &[], &[Rax]),
+    (0x8000_0017, 0, 0, &[Rax], &[Rax]),
     (0x8000_0018, 0, 0, &[], &[]),
-    (0x8000_001a, 0, 0, &[], &[Rbx]),
+    (0x8000_001a, 0, 0, &[Rax, Rbx], &[]),
+    (0x8000_001a, 1, 0, &[Rax], &[Rbx]),
     (0x8000_0020, 0, 0, &[], &[Rbx, Rdx]),
     (0x8000_0021, 0, 0, &[], &[Rcx]),
     (0x8000_fffd, 0, 0, &[], &[]),
@@ -118,8 +120,8 @@ fn optional(code: u64, info1: u64) -> &'static [Field] {
         0x72 => &[Xcr0, Xss],
         0x7b if info1 & 0b101 == 1 => &[Rax],
         0x81 => &[Rbx, Rcx, Rdx, Rsi],
-        0x8000_0012 | 0x8000_001a => &[Rax, Rbx],
-        0x8000_0013 | 0x8000_0017 => &[Rax],
+        0x8000_0012 => &[Rax, Rbx],
+        0x8000_0013 => &[Rax],
         0x8000_0020 => &[Rax, Rbx, Rcx, Rdx],
         _ => &[],
     }
@@ -146,6 +148,59 @@ fn events() {
         let snp = event && (0x8000_0010..0x8000_0100).contains(&code);
         assert_eq!(ExitCode(code).is_snp_event(), snp, "{code:#x}");
     }
+}
+
+#[test]
+fn sources() {
+    for code in ExitCode::NAMED {
+        let expected = match code.0 {
+            0x8000_0014 | 0x8000_0015 | 0x8000_0018 => Some(Source::Svsm),
+            0x8000_0016 => Some(Source::Number),
+            0x8000_0017 | 0x8000_0020 | 0x8000_0021 => Some(Source::Patches),
+            0x8000_001a => Some(Source::LinuxGuest),
+            _ if code.is_event() => Some(Source::Kvm),
+            _ => None,
+        };
+        assert_eq!(code.source(), expected, "{code}");
+    }
+}
+
+#[test]
+fn families() {
+    let family = |code: u64| ExitCode(code).family();
+    for code in [0x6f, 0x72, 0x76, 0x7c, 0x81, 0x89, 0x8a, 0x8b] {
+        assert_eq!(family(code), Some(Family::Instruction), "{code:#x}");
+    }
+    for code in [
+        0x27,
+        0x37,
+        0x8000_0003,
+        0x8000_fffd,
+        0x8000_fffe,
+        0x8000_ffff,
+    ] {
+        assert_eq!(family(code), Some(Family::System), "{code:#x}");
+    }
+    assert_eq!(
+        (family(0x6e), family(0x87)),
+        (Some(Family::TimeStamp), Some(Family::TimeStamp))
+    );
+    assert_eq!(
+        (family(0x8000_0001), family(0x8000_0002)),
+        (Some(Family::Mmio), Some(Family::Mmio))
+    );
+    assert_eq!(
+        (family(0x8000_0004), family(0x8000_0005)),
+        (Some(Family::Ap), Some(Family::Ap))
+    );
+    assert_eq!((family(0x7b), family(0x403)), (Some(Family::PortIo), None));
+}
+
+#[test]
+fn events_are_in_order() {
+    assert!(ExitCode::EVENTS.is_sorted_by(|a, b| a < b));
+    assert_eq!(ExitCode::EVENTS.len(), 33);
+    assert!(ExitCode::EVENTS.iter().all(|code| code.is_event()));
 }
 
 #[test]
@@ -190,7 +245,11 @@ proptest! {
     #[test]
     fn every_code_has_rules(code: u64, info1: u64) {
         let code = ExitCode(code);
-        prop_assert!(code.required(info1).is_exit());
+        let required = code.required(info1);
+        prop_assert!(required.fields.is_exit());
+        prop_assert_eq!(required.source, code.source());
+        // Of what is no event nothing is known, and nothing more is asked for.
+        prop_assert!(code.is_event() || required.fields == ValidBitmap::EXIT);
         prop_assert!(Snapshot::OPERANDS.is_superset_of(code.operands(info1)));
         let registers = ValidBitmap::of(&[Rax, Rbx, Rcx, Rdx]);
         prop_assert!(registers.is_superset_of(code.returned(info1)));

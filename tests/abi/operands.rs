@@ -5,9 +5,11 @@
 use ghcb_rs::ghcb_abi::{
     ap::{ApCreation, ApOperation, JumpTableOperation, ResetHold},
     apic_ids,
-    doorbell::DoorbellOperation,
+    doorbell::{self, DoorbellOperation},
+    exit_code::ExitCode,
     features::Features,
-    guest_request::{GuestRequestStatus, VmmError},
+    guest_request::{GuestRequestStatus, MessageType, VmmError},
+    page::Field,
     psc::{PageOperation, PscEntry, PscHeader, PscStatus},
     secure_avic::SecureAvicOperation,
     terminate::{GeneralReason, LinuxReason, ReasonSet, Termination},
@@ -29,11 +31,21 @@ proptest! {
     }
 
     #[test]
-    fn ap_creation(op: u16, vmpl in 0u8..16, reserved in 0u16..0x1000, apic_id: u32) {
+    fn ap_creation(
+        op in prop_oneof![0u16..4, any::<u16>()],
+        vmpl in prop_oneof![Just(0u8), 0u8..16],
+        reserved in prop_oneof![Just(0u16), 0u16..0x1000],
+        apic_id: u32,
+    ) {
         let request = ApCreation { operation: ApOperation(op), vmpl, reserved, apic_id };
         prop_assert_eq!(ApCreation::decode(request.encode()), request);
         let wide = ApCreation { vmpl: vmpl | 0xf0, reserved: reserved | 0xf000, ..request };
         prop_assert_eq!(wide.encode(), request.encode(), "bits without room do not spill");
+        // One reading: what needs no RAX is what is decoded as a vCPU that stops.
+        let info1 = request.encode();
+        prop_assert_eq!(request.is_destroy(), info1 as u32 == 2);
+        let needs_rax = ExitCode::AP_CREATION.required(info1).fields.contains(Field::Rax);
+        prop_assert_eq!(needs_rax, !request.is_destroy());
     }
 
     #[test]
@@ -51,6 +63,9 @@ proptest! {
         }
         prop_assert_eq!(PscEntry::new(gfn | (1 << 40), PageOperation(op | 0x10), huge), entry);
         prop_assert_eq!(PscEntry(entry.0 | (0x55 << 57)).reserved(), 0x55);
+        prop_assert_eq!(PscEntry::address(entry.gfn()), gfn * 4096);
+        prop_assert_eq!(after.is_aligned(), !huge || gfn % 512 == 0);
+        prop_assert!(PscEntry::new(gfn / 512 * 512, PageOperation(op), huge).is_aligned());
         // As the fields of struct psc_entry lie.
         let bits = u64::from(done) | (gfn << 12) | (u64::from(op) << 52) | (u64::from(huge) << 56);
         prop_assert_eq!(after.0, bits);
@@ -105,7 +120,16 @@ fn numbers() {
         (PscStatus::INVALID_ENTRY.0, 0x1_0000_0002),
         (PscStatus::GENERIC.0, 0x100_0000_0000),
         (VmmError::GENERIC.0.into(), 0xffff_ffff),
+        (TioAction::BIND.0.into(), 0),
+        (TioAction::UNBIND.0.into(), 1),
+        (TioAction::RUN.0.into(), 2),
         (TioAction::STOP.0.into(), 3),
+        (PageOperation::PRIVATE.0.into(), 1),
+        (PageOperation::SHARED.0.into(), 2),
+        (PageOperation::PSMASH.0.into(), 3),
+        (PageOperation::UNSMASH.0.into(), 4),
+        (doorbell::NO_PREFERENCE, 0xffff_ffff_ffff_ffff),
+        (GuestRequestStatus::FAILED.to_info2(), 0xffff_ffff_0000_0000),
         (Features::NONE.0, 0),
         (Features::SNP.0, 0x01),
         (Features::SNP_AP_CREATION.0, 0x02),
@@ -125,4 +149,17 @@ fn numbers() {
     assert!(Version::V2.confines_scratch());
     assert!(Version(3).confines_scratch());
     assert!(ResetHold::SIPI.is_sipi() && !ResetHold::NO_SIPI.is_sipi());
+}
+
+#[test]
+fn message_type() {
+    let mut message = [0xff; 96];
+    message[0x34] = 5;
+    assert_eq!(MessageType::of(&message), MessageType::REPORT_REQUEST);
+    assert_eq!(
+        MessageType::of(&message[..0x35]),
+        MessageType::REPORT_REQUEST
+    );
+    assert_eq!(MessageType::of(&message[..0x34]), MessageType(0));
+    assert_eq!(MessageType::of(&[]), MessageType(0));
 }

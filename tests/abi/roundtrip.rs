@@ -36,7 +36,7 @@ proptest! {
 
         // The guest supplies what is required, and XCR0 in any case.
         let mut request = Sync::NONE.whole(Field::Xcr0);
-        for field in code.required(info1).fields() {
+        for field in code.required(info1).fields.fields() {
             request = request.whole(field);
         }
         guest::copy_out(&page, Version::V2, &before, &Exit { code, info1, info2 }, &request);

@@ -3,7 +3,7 @@
 //! What the scripted KVM emulates.
 
 use ghcb_rs::{
-    ghcb_abi::ioio::IoSize,
+    ghcb_abi::{exit_code::ExitCode, ioio::IoSize},
     vmgexit::{
         context::Context,
         instruction::{Emulation, Instruction},
@@ -32,7 +32,7 @@ impl Emulator for Host {
 
     fn cpuid(&mut self, function: u32) -> Fulfilment {
         self.emulate(&Emulation {
-            instruction: Instruction::Cpuid,
+            instruction: Instruction::of(ExitCode::CPUID, 0),
             registers: Registers {
                 rax: function.into(),
                 ..Registers::default()

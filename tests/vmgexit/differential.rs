@@ -8,10 +8,13 @@ mod deliberate;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ghcb_rs::vmgexit::{
-    instruction::Instruction,
-    port_io::Direction,
-    vcpu::{Fulfilment, HoldType},
+use ghcb_rs::{
+    ghcb_abi::exit_code::ExitCode,
+    vmgexit::{
+        instruction::Instruction,
+        port_io::Direction,
+        vcpu::{Fulfilment, HoldType},
+    },
 };
 use proptest::test_runner::{Config, TestRunner};
 
@@ -47,7 +50,7 @@ fn asked(call: &Call, asked: &mut Vec<Asked>) {
     let last = match call {
         Call::Emulate(emulation) => {
             let code = emulation.instruction.exit_code().0;
-            let is_write = emulation.instruction == Instruction::WriteMsr;
+            let is_write = emulation.instruction == Instruction::of(ExitCode::MSR, 1);
             Asked::Emulate(code, is_write, emulation.registers)
         }
         Call::PortIo(access) => {

@@ -38,7 +38,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x72,
         info1: 0,
-        instruction: Instruction::Cpuid,
+        instruction: Instruction::of(ExitCode::CPUID, 0),
         kind: Kind::Cpuid,
         takes: &[Rax, Rcx],
         may_take: &[],
@@ -47,7 +47,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x7c,
         info1: 0,
-        instruction: Instruction::ReadMsr,
+        instruction: Instruction::of(ExitCode::MSR, 0),
         kind: Kind::ReadMsr,
         takes: &[Rcx],
         may_take: &[],
@@ -56,7 +56,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x7c,
         info1: 1,
-        instruction: Instruction::WriteMsr,
+        instruction: Instruction::of(ExitCode::MSR, 1),
         kind: Kind::WriteMsr,
         takes: &[Rax, Rcx, Rdx],
         may_take: &[],
@@ -66,7 +66,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x7c,
         info1: u64::MAX,
-        instruction: Instruction::WriteMsr,
+        instruction: Instruction::of(ExitCode::MSR, 1),
         kind: Kind::WriteMsr,
         takes: &[Rax, Rcx, Rdx],
         may_take: &[],
@@ -75,7 +75,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x6f,
         info1: 0,
-        instruction: Instruction::Rdpmc,
+        instruction: Instruction::of(ExitCode::RDPMC, 0),
         kind: Kind::Rdpmc,
         takes: &[Rcx],
         may_take: &[],
@@ -84,7 +84,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x76,
         info1: 0,
-        instruction: Instruction::Invd,
+        instruction: Instruction::of(ExitCode::INVD, 0),
         kind: Kind::Invd,
         takes: &[],
         may_take: &[],
@@ -93,7 +93,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x89,
         info1: 0,
-        instruction: Instruction::Wbinvd,
+        instruction: Instruction::of(ExitCode::WBINVD, 0),
         kind: Kind::Wbinvd,
         takes: &[],
         may_take: &[],
@@ -102,7 +102,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x8a,
         info1: 0,
-        instruction: Instruction::Monitor,
+        instruction: Instruction::of(ExitCode::MONITOR, 0),
         kind: Kind::Monitor,
         takes: &[Rax, Rcx, Rdx],
         may_take: &[],
@@ -111,7 +111,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x8b,
         info1: 0,
-        instruction: Instruction::Mwait,
+        instruction: Instruction::of(ExitCode::MWAIT, 0),
         kind: Kind::Mwait,
         takes: &[Rax, Rcx],
         may_take: &[],
@@ -120,7 +120,7 @@ const EVENTS: [Event; 10] = [
     Event {
         code: 0x81,
         info1: 0,
-        instruction: Instruction::Vmmcall,
+        instruction: Instruction::of(ExitCode::VMMCALL, 0),
         kind: Kind::Vmmcall,
         takes: &[Rax, Cpl],
         may_take: &[Rbx, Rcx, Rdx, Rsi],
@@ -236,7 +236,7 @@ fn each_request_tells_the_context() {
 fn kvm_finds_the_intercept_in_the_vmcb() {
     for event in &EVENTS {
         assert_eq!(event.instruction.exit_code(), ExitCode(event.code));
-        let is_write = event.instruction == Instruction::WriteMsr;
+        let is_write = event.instruction == Instruction::of(ExitCode::MSR, 1);
         assert_eq!(event.instruction.info1(), u64::from(is_write));
     }
 }

@@ -4,6 +4,7 @@
 
 use ghcb_rs::{
     ghcb_abi::{
+        exit_code::ExitCode,
         msr::{GhcbMsr, MsrInfo},
         reply::{Action, EventInjection},
         version::Version,
@@ -34,7 +35,14 @@ fn assert_response(msr: u64, version: Version, kind: Kind, response: u64, asked:
     assert_eq!(host.asked()[..], calls);
     assert_eq!(host.log[0], Call::TraceMsrEnter(msr));
     assert_eq!(host.log.last(), Some(&Call::TraceMsrExit(response, 1)));
-    let refused = matches!(kind, Kind::MsrSnp | Kind::MsrUnknown);
+    let refused = matches!(
+        kind,
+        Kind::MsrPreferredGpa
+            | Kind::MsrRegisterGpa
+            | Kind::MsrPageStateChange
+            | Kind::MsrRunVmpl
+            | Kind::MsrUnknown
+    );
     let action = if refused {
         Action::MALFORMED_INPUT
     } else {
@@ -73,7 +81,7 @@ fn cpuid(function: u32) -> Call {
             rax,
             ..Registers::default()
         },
-        Instruction::Cpuid,
+        Instruction::of(ExitCode::CPUID, 0),
     );
     Call::Emulate(Emulation {
         instruction,
@@ -132,13 +140,13 @@ fn hypervisor_features() {
 #[test]
 fn what_is_for_snp_fails() {
     for noise in NOISE {
-        for (request, response) in [
-            (0x10, 0xffff_ffff_ffff_f011),
-            (0x12, 0xffff_ffff_ffff_f013),
-            (0x14, 0x8000_0000_0000_0015),
-            (0x16, 0x0000_0001_0000_0017),
+        for (request, kind, response) in [
+            (0x10, Kind::MsrPreferredGpa, 0xffff_ffff_ffff_f011),
+            (0x12, Kind::MsrRegisterGpa, 0xffff_ffff_ffff_f013),
+            (0x14, Kind::MsrPageStateChange, 0x8000_0000_0000_0015),
+            (0x16, Kind::MsrRunVmpl, 0x0000_0001_0000_0017),
         ] {
-            assert_response(noise | request, Version::V2, Kind::MsrSnp, response, &[]);
+            assert_response(noise | request, Version::V2, kind, response, &[]);
         }
     }
 }

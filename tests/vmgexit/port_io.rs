@@ -92,7 +92,12 @@ fn without_a_size_there_is_nothing_to_do() {
         let host = ioio(0x80, 0, flags, &fields);
         let rax = [(Rax, RAX)];
         let returned = if flags == IN { &rax[..] } else { &[] };
-        assert_reply(host, Kind::PortIo, &done(0, returned), &[]);
+        let kind = if flags & STRING == 0 {
+            Kind::PortIo
+        } else {
+            Kind::StringIo
+        };
+        assert_reply(host, kind, &done(0, returned), &[]);
     }
 }
 

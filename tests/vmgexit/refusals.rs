@@ -23,20 +23,27 @@ fn is_event(code: u64) -> bool {
     EVENTS.contains(&code) || code == 0x8000_ffff
 }
 
-/// Events that are defined for SEV-SNP alone.
-fn is_snp_event(code: u64) -> bool {
-    matches!(
-        code,
-        0x8000_0010..=0x8000_0018 | 0x8000_001a | 0x8000_0020 | 0x8000_0021
-    )
+/// What an event is counted as that is defined for SEV-SNP alone, and any other number.
+fn kind_of_invalid_event(code: u64) -> Kind {
+    match code {
+        0x8000_0010 => Kind::PageStateChange,
+        0x8000_0011 => Kind::GuestRequest,
+        0x8000_0012 => Kind::ExtGuestRequest,
+        0x8000_0013 => Kind::ApCreation,
+        0x8000_0014 => Kind::HvDoorbell,
+        0x8000_0015 => Kind::HvIpi,
+        0x8000_0016 => Kind::HvTimer,
+        0x8000_0017 => Kind::ApicIdList,
+        0x8000_0018 => Kind::RunVmpl,
+        0x8000_001a => Kind::SecureAvic,
+        0x8000_0020 => Kind::TioGuestRequest,
+        0x8000_0021 => Kind::TioOperation,
+        _ => Kind::UnknownEvent,
+    }
 }
 
 fn assert_invalid_event(code: u64) {
-    let kind = if is_snp_event(code) {
-        Kind::SnpEvent
-    } else {
-        Kind::UnknownEvent
-    };
+    let kind = kind_of_invalid_event(code);
     let host = Host::new().request(ExitCode(code), 0, 0, &[]);
     let expected = refused(ErrorReason::INVALID_EVENT).with(&zeros(code, 0));
     assert_reply(host, kind, &expected, &[]);
@@ -108,7 +115,7 @@ fn usage_comes_first() {
         ] {
             let host = Host::new().request(code, 0, 0, &[]);
             host.page.put(0xff8, (u64::from(usage) << 32) | 0x0001_0000);
-            let kind = Kind::of_refused(code, 0);
+            let kind = Kind::of(code, 0);
             let expected = refused(ErrorReason::INVALID_USAGE).with(&zeros(code.0, 0));
             assert_reply(host, kind, &expected, &[]);
         }
@@ -122,7 +129,7 @@ fn an_snp_event_is_refused_before_its_fields_are_missed() {
     host.page.put(0x3f8, 0);
     assert_reply(
         host,
-        Kind::SnpEvent,
+        Kind::ApCreation,
         &refused(ErrorReason::INVALID_EVENT),
         &[],
     );

@@ -224,6 +224,7 @@ fn returned_registers(exit: &Exit<'_>, result: &mut Result) {
         (0x7b, io) if io & 5 == 1 => &[RAX],
         // Those of SEV-SNP are refused.
         (0x8000_0017, _) => &[RAX],
+        (0x8000_001a, 0) => &[],
         (0x8000_0012 | 0x8000_001a, _) => &[RBX],
         (0x8000_0020, _) => &[RBX, RDX],
         (0x8000_0021, _) => &[RCX],

@@ -94,7 +94,7 @@ fn event(report: &mut Report, vm: &mut StepVm, right: &Right) {
 
 /// Fields that the request can't do without.
 fn required(request: &Request) -> ValidBitmap {
-    let required = request.code().required(request.info1());
+    let required = request.code().required(request.info1()).fields;
     let leaf = request.field(Field::Rax) == Some(ExitCode::CPUID_NEEDS_XCR0);
     if request.code() == ExitCode::CPUID && leaf {
         required.with(Field::Xcr0)
