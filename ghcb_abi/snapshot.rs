@@ -2,9 +2,9 @@
 
 //! One look at the page: what a host knows of a request.
 //!
-//! Reading has two phases, and neither reads what the other has read. [`Header::take`] takes what says
-//! which event this is, and clears the valid bitmap; [`Snapshot::read`] then takes the operands of that event, and of these only the
-//! ones that the guest marked valid. From there on nothing depends on what the guest does to the page.
+//! Reading has two phases, and no quad word is read in both. [`Header::take`] reads what says which event
+//! this is, and clears the valid bitmap. [`Snapshot::read`] then reads the operands of that event, and of
+//! these only the ones that the guest marked valid. From then on the guest can change the page without effect.
 //!
 //! ```
 //! # use ghcb_rs::ghcb_abi::page::GuestPage;
