@@ -23,7 +23,7 @@ pub(crate) use per_cpu::Counters;
 
 /// Exits by kind, then error replies by kind.
 #[link_section = ".data..percpu"]
-// SAFETY: A static in that section.
+// SAFETY: The static is in the section that `new()` asks for.
 static COUNTERS: Counters<{ 2 * Kind::COUNT }> = unsafe { Counters::new() };
 
 /// How much is written to the log; see [`LogLevel`].
@@ -57,7 +57,7 @@ pub(crate) fn set_log_level(level: LogLevel) {
     LOG_LEVEL.store(level as i32, Relaxed);
 }
 
-/// Makes this room ready.
+/// Initializes the limit on messages.
 ///
 /// # Safety
 ///
@@ -67,7 +67,7 @@ pub(crate) unsafe fn init() {
     unsafe { ratelimit::init() };
 }
 
-/// Counts an exit and what was answered.
+/// Counts an exit by its kind, and an error reply as such.
 #[inline]
 pub(crate) fn count(kind: Kind, action: Action) {
     COUNTERS.increment(kind as usize);

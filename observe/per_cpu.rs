@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters of which each CPU has its own, so that counting is one instruction and shares nothing.
+//! Counters with an instance for each CPU: counting is one instruction, and no cache line is shared.
 
 use core::{arch::asm, cell::UnsafeCell};
 use kernel::ffi::{c_uint, c_ulong};
@@ -47,7 +47,7 @@ impl<const N: usize> Counters<N> {
         }
     }
 
-    /// The same for an index that the compiler knows.
+    /// [`increment()`](Self::increment) for an index that is known at compile time.
     #[inline]
     pub(crate) fn increment_at<const INDEX: usize>(&self) {
         const { assert!(INDEX < N) };
@@ -62,7 +62,7 @@ impl<const N: usize> Counters<N> {
         }
     }
 
-    /// Sum of a counter over all CPUs. May miss what is counted meanwhile. C: `per_cpu_ptr()`.
+    /// Sum of a counter over all CPUs. May miss increments that happen during the call. C: `per_cpu_ptr()`.
     pub(crate) fn sum(&self, index: usize) -> u64 {
         if index >= N {
             return 0;

@@ -10,16 +10,16 @@ const INTERVAL: i64 = 5 * NSEC_PER_SEC;
 /// `DEFAULT_RATELIMIT_BURST`: messages in an interval.
 const BURST: u32 = 10;
 
-/// What was written in the interval that is under way.
+/// Messages in the current interval.
 struct Interval {
-    /// Nanoseconds of the monotonic clock, once there was one.
+    /// When it began, in nanoseconds of the monotonic clock; `None` before the first message.
     begun: Option<i64>,
     written: u32,
     suppressed: u32,
 }
 
 global_lock! {
-    // SAFETY: `init()` comes before anything else of this file.
+    // SAFETY: `init()` is called before any other function of this file.
     unsafe(uninit) static CURRENT: SpinLock<Interval> = Interval {
         begun: None,
         written: 0,
@@ -27,7 +27,7 @@ global_lock! {
     };
 }
 
-/// Makes the limit ready.
+/// Initializes the lock.
 ///
 /// # Safety
 ///
@@ -37,7 +37,7 @@ pub(super) unsafe fn init() {
     unsafe { CURRENT.init() };
 }
 
-/// Whether one more message may be written now. Says how many were not, once an interval is over.
+/// Whether one more message may be written now. At the end of an interval, logs how many were suppressed.
 pub(super) fn allows() -> bool {
     // SAFETY: In a task, with the clock running.
     let now = unsafe { ktime_get() };
