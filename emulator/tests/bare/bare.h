@@ -78,6 +78,9 @@ uint64_t guest_run(void);
 /* Run on to the guest's end, which must be HLT: did it fail anywhere? */
 bool guest_ends(void);
 
+/* CR2 of the host's last exception. It steps over a watched instruction, and ends the run elsewhere. */
+extern uint64_t host_cr2;
+
 /* A command of the firmware; gives its status */
 uint32_t firmware(uint32_t command, void *buffer);
 

@@ -93,6 +93,20 @@ void print(const char *p, ...)
     va_end(args);
 }
 
+/* ---- the host's exceptions ---- */
+
+uint64_t host_cr2;
+
+static void host_trap(struct frame *f)
+{
+    asm volatile("mov %%cr2, %0" : "=r"(host_cr2));
+    if (f->rip != watch_rip || !watch_next) {
+        print("Bail out! Exception %d at %#lx, address %#lx\n", (unsigned)f->vector, f->rip, host_cr2);
+        outb(0xf4, 1);
+    }
+    f->rip = watch_next;
+}
+
 /* What the compiler calls on its own */
 void *memset(void *to, int value, size_t n)
 {
@@ -236,6 +250,7 @@ void guest_new(enum type t, void (*fn)(void))
     memset((void *)GUEST_MEM, 0, MEM_SIZE);
     memcpy((void *)(GUEST_MEM + (uintptr_t)__executable_start),
            __executable_start, _end - __executable_start);
+    of_guest(trap_handler) = NULL;
     guest_tables((uint8_t *)GUEST_MEM, t == PLAIN ? 0 : CBIT);
 
     nested_pml4[0] = (uintptr_t)nested_pdpt | 7;
@@ -332,6 +347,8 @@ void bare_main(void)
     asm volatile("wrmsr" : : "c"(0xc0010117), "a"(hsave), "d"(0));
     asm volatile("vmsave" : : "a"(hsave) : "memory");
     field64(hsave, SAVE + 0x3e8) = 7;   /* XCR0 */
+    trap_handler = host_trap;
+    load_traps();
     snp_map();
 
     for (i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {

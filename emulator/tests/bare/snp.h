@@ -99,7 +99,6 @@ uint32_t snp_command(uint32_t command, uint64_t a, uint64_t b, uint64_t c, uint6
 /* The host writes, or reads, a byte at @va: what the page fault told, 0 if there was none */
 uint64_t host_writes(void *va);
 uint64_t host_reads(void *va);
-extern uint64_t host_cr2;
 
 /* ---- guests ---- */
 

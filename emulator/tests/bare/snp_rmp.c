@@ -29,11 +29,6 @@ static bool registers(void)
            EXPECT("enough entries", end - base >= 0x4000 + end / PAGE * 16, 1);
 }
 
-static void step_over(struct frame *f)
-{
-    f->rip = watch_next;
-}
-
 #define TRY(prefix, last, rcx, rdx) do {                                  \
         uint64_t rax_ = TEST;                                             \
         WATCH(".byte " #prefix ", 0x0f, 0x01, " #last                     \
@@ -45,15 +40,12 @@ static int undefined(void)
 {
     int n;
 
-    trap_handler = step_over;
-    load_traps();
     TRY(0xf2, 0xfe, TEST, 0);           /* RMPUPDATE */
     TRY(0xf3, 0xff, 0, 0);              /* PSMASH */
     TRY(0xf2, 0xff, 0, 0);              /* PVALIDATE */
     TRY(0xf3, 0xfe, 0, 1);              /* RMPADJUST */
     TRY(0xf2, 0xfd, TEST, 0);           /* RMPREAD */
     TRY(0xf3, 0xfd, 0, 0);              /* RMPQUERY */
-    trap_handler = NULL;
     n = traps[UD];
     traps[UD] = 0;
     return n;

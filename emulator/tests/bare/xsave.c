@@ -24,20 +24,12 @@ static void xsavec(uint32_t mask)
     asm volatile("xsavec %0" : "+m"(area) : "a"(mask), "d"(0) : "memory");
 }
 
-static void skip(struct frame *f)
-{
-    f->rip = watch_next;
-}
-
 /* Does XRSTOR of @mask take it, or is it #GP? */
 static bool xrstor(uint32_t mask)
 {
     bool ok;
 
-    trap_handler = skip;
-    load_traps();
     WATCH("xrstor (%0)", : : "r"(area), "a"(mask), "d"(0) : "r11", "memory");
-    trap_handler = NULL;
     ok = !traps[GP];
     traps[GP] = 0;
     return ok;
