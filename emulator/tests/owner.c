@@ -69,22 +69,29 @@ static const EVP_MD *hash(const struct cert *by)
     return by->algo & 0x100 ? EVP_sha384() : EVP_sha256();
 }
 
-void cert_sign(struct cert *c, int slot, const struct cert *by, EVP_PKEY *key)
+void signature_new(const void *p, size_t len, EVP_PKEY *key, const EVP_MD *md, uint8_t r[72],
+                   uint8_t s[72])
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    struct signature *sig = &c->sig[slot];
     uint8_t der[128];
-    const uint8_t *p = der;
-    size_t len = sizeof(der);
-    ECDSA_SIG *s;
+    const uint8_t *d = der;
+    size_t n = sizeof(der);
+    ECDSA_SIG *sig;
 
-    need(EVP_DigestSignInit(ctx, NULL, hash(by), NULL, key) == 1 &&
-         EVP_DigestSign(ctx, der, &len, (void *)c, BODY) == 1, "signature");
-    s = d2i_ECDSA_SIG(NULL, &p, len);
+    need(EVP_DigestSignInit(ctx, NULL, md, NULL, key) == 1 &&
+         EVP_DigestSign(ctx, der, &n, p, len) == 1, "signature");
+    sig = d2i_ECDSA_SIG(NULL, &d, n);
+    BN_bn2lebinpad(ECDSA_SIG_get0_r(sig), r, 72);
+    BN_bn2lebinpad(ECDSA_SIG_get0_s(sig), s, 72);
+}
+
+void cert_sign(struct cert *c, int slot, const struct cert *by, EVP_PKEY *key)
+{
+    struct signature *sig = &c->sig[slot];
+
     sig->usage = by->usage;
     sig->algo = by->algo;
-    BN_bn2lebinpad(ECDSA_SIG_get0_r(s), sig->r, 72);
-    BN_bn2lebinpad(ECDSA_SIG_get0_s(s), sig->s, 72);
+    signature_new(c, BODY, key, hash(by), sig->r, sig->s);
 }
 
 bool signature_of(const void *p, size_t len, const uint8_t r[72],

@@ -38,6 +38,8 @@ struct transport {
 
 /* A key pair and its certificate; free nothing, each test is a process */
 EVP_PKEY *cert_new(struct cert *c, uint32_t usage, uint32_t algo);
+void signature_new(const void *p, size_t len, EVP_PKEY *key, const EVP_MD *md, uint8_t r[72],
+                   uint8_t s[72]);
 void cert_sign(struct cert *c, int slot, const struct cert *by, EVP_PKEY *key);
 bool cert_signed(const struct cert *c, const struct cert *by);
 bool signature_of(const void *p, size_t len, const uint8_t r[72],

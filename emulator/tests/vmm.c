@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "vmm.h"
+#include "snp.h"
 
 extern char __executable_start[], _end[];
 extern void guest_entry(void);
@@ -122,10 +122,10 @@ struct vm *vm_add_cpu(struct vm *vm, int id, void (*fn)(uint64_t id), uint64_t s
     return cpu;
 }
 
-struct vm *vm_new(enum type type, void (*fn)(void))
+struct vm *vm_new_empty(enum type type)
 {
     static const int types[] = { KVM_X86_DEFAULT_VM, KVM_X86_SEV_VM,
-                                 KVM_X86_SEV_ES_VM };
+                                 KVM_X86_SEV_ES_VM, KVM_X86_SNP_VM };
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     struct vm *vm = calloc(1, sizeof(*vm));
     struct kvm_userspace_memory_region region = { .memory_size = MEM_SIZE };
@@ -141,19 +141,29 @@ struct vm *vm_new(enum type type, void (*fn)(void))
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     madvise(vm->mem, MEM_SIZE, MADV_NOHUGEPAGE);
     region.userspace_addr = enc.addr = (uintptr_t)vm->mem;
-    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region)) {
+    if (type != SNP && ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region)) {
         err(1, "memory of the guest");
     }
-    if (type != PLAIN && (vm_sev(vm, KVM_SEV_INIT2, &init) ||
-                          ioctl(vm->fd, KVM_MEMORY_ENCRYPT_REG_REGION, &enc))) {
+    if ((type != PLAIN && vm_sev(vm, KVM_SEV_INIT2, &init)) ||
+        ((type == SEV || type == SEV_ES) && ioctl(vm->fd, KVM_MEMORY_ENCRYPT_REG_REGION, &enc))) {
         err(1, "KVM_SEV_INIT2");
     }
+    if (type == SNP) {
+        snp_memory(vm);
+    }
+    close(kvm);
+    return vm;
+}
+
+struct vm *vm_new(enum type type, void (*fn)(void))
+{
+    struct vm *vm = vm_new_empty(type);
+
     memcpy(vm->mem + (uintptr_t)__executable_start, __executable_start,
            _end - __executable_start);
     guest_tables(vm->mem, vm->type == PLAIN ? 0 : CBIT);
     add_cpu(vm, 0);
     registers(vm, (uintptr_t)guest_entry, 0, (uintptr_t)fn);
-    close(kvm);
     return vm;
 }
 
@@ -195,7 +205,9 @@ struct vm *vm_launch(enum type type, void (*fn)(void))
 {
     struct vm *vm = vm_new(type, fn);
 
-    if (type != PLAIN && (vm_start(vm, type == SEV_ES ? 4 : 0) ||
+    if (type == SNP) {
+        snp_launch(vm);
+    } else if (type != PLAIN && (vm_start(vm, type == SEV_ES ? 4 : 0) ||
                           vm_update(vm) || vm_measure(vm) || vm_finish(vm))) {
         err(1, "launch (firmware error %#x)", vm->error);
     }
@@ -205,12 +217,27 @@ struct vm *vm_launch(enum type type, void (*fn)(void))
 int vm_run(struct vm *vm)
 {
     while (ioctl(vm->cpu, KVM_RUN, NULL)) {
+        if (errno == EFAULT && vm->run->exit_reason == KVM_EXIT_MEMORY_FAULT) {
+            break;
+        }
         if (errno != EINTR && errno != EAGAIN) {
             printf("# KVM_RUN: %s\n", strerror(errno));
             return -1;
         }
     }
     return vm->run->exit_reason;
+}
+
+void vm_free(struct vm *vm)
+{
+    munmap(vm->run, 0x1000);
+    munmap(vm->mem, MEM_SIZE);
+    close(vm->cpu);
+    if (vm->type == SNP) {
+        close(vm->private);
+    }
+    close(vm->fd);
+    free(vm);
 }
 
 volatile struct mailbox *vm_shared(struct vm *vm)

@@ -34,6 +34,7 @@ struct mailbox {
 
 struct vm {
     int fd, cpu;
+    int private;                        /* SNP: the guest's private memory */
     enum type type;
     uint8_t *mem;
     struct kvm_run *run;
@@ -44,6 +45,8 @@ struct vm {
 /* The guest's page tables, written by the host: all memory one to one */
 void guest_tables(uint8_t *mem, uint64_t cbit);
 
+/* A machine without CPUs and with clear memory */
+struct vm *vm_new_empty(enum type type);
 /* All but the launch's end: registers are set, memory is still the host's */
 struct vm *vm_new(enum type type, void (*fn)(void));
 /* One more CPU of that machine, before its launch; it starts with fn(@id) */
@@ -55,9 +58,10 @@ int vm_measure(struct vm *vm);
 int vm_finish(struct vm *vm);
 /* Launch from start to finish; the policy allows debugging */
 struct vm *vm_launch(enum type type, void (*fn)(void));
-/* Run until an exit to user space; gives its reason, -1 if there was none */
+/* Run until an exit to user space, one for missing memory too; gives its reason, -1 if there was none */
 int vm_run(struct vm *vm);
 volatile struct mailbox *vm_shared(struct vm *vm);
+void vm_free(struct vm *vm);
 
 /* /dev/sev, opened when first asked for */
 int sev_device(void);
