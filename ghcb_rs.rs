@@ -50,7 +50,9 @@ impl kernel::InPlaceModule for GhcbRs {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _: { check()? },
-            files <- observe::Files::new(),
+            // SAFETY: The module is initialized once.
+            _: { unsafe { livepatch::init() } },
+            files <- observe::Files::new(&livepatch::write_pending),
             _: { livepatch::enable(module)? },
         }? Error)
     }

@@ -2,12 +2,10 @@
 
 //! KVM as the handling path sees it: the real [`Vcpu`], and everything that touches KVM's memory.
 //!
-//! What is left behind in a vCPU between two exits is always what KVM's own code would have left: a task
-//! may change between the replaced and the original functions wherever neither is on its stack. An exit
-//! that is complete leaves nothing. One whose reply is deferred leaves what [`deferral`] says, and becomes a
-//! parked one before C takes over. A parked exit leaves the page mapped in `sev_es.ghcb`, "no action"
-//! written into it, the request in the VMCB's exit fields, and the scratch area in `sev_es.ghcb_sa`, which
-//! points into the mapped page, or to a copy of what is sent or lies elsewhere.
+//! A task may change between the replaced and the original functions wherever neither is on its stack. So what
+//! is left behind in a vCPU between two exits is nothing, if the exit is complete; what KVM's own code would
+//! have left and completes, if the vCPU is in AP reset hold, see [`parking`]; or what C never meets, if a reply
+//! is pending, see [`deferral`].
 
 mod abi_proof;
 pub(crate) mod bindings;
@@ -16,7 +14,6 @@ pub(crate) mod deferral;
 mod emulation;
 pub(crate) mod identity;
 pub(crate) mod imports;
-mod mapped_page;
 mod memory;
 mod page;
 mod parking;
@@ -62,8 +59,6 @@ const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
 /// `svm` points to the vCPU of an SEV-ES guest, and this task is the one that runs it: it holds
 /// `vcpu->mutex` and is inside KVM_RUN, in the address space of the VM's owner, with `kvm->srcu` held for
 /// reading. Only this task touches the fields that are touched here.
-///
-/// The exception is [`deferral::hand_back`], which holds `vcpu->mutex` and does the rest itself.
 pub(crate) struct KvmVcpu {
     svm: NonNull<vcpu_svm>,
 }
@@ -144,18 +139,6 @@ impl KvmVcpu {
             (*control).exit_code = exit_code.0;
             (*control).exit_info_1 = info1;
             (*control).exit_info_2 = info2;
-        }
-    }
-
-    /// The request that [`set_exit`](Self::set_exit) has put there.
-    fn exit(&self) -> Exit {
-        // SAFETY: By the invariant, the VMCB is this task's alone while the guest does not run.
-        unsafe {
-            Exit {
-                code: ExitCode((*self.control()).exit_code),
-                info1: (*self.control()).exit_info_1,
-                info2: (*self.control()).exit_info_2,
-            }
         }
     }
 }

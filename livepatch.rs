@@ -4,11 +4,13 @@
 //!
 //! The kernel's livepatch core gives a switch in sysfs, calls that are in order with the loading and
 //! unloading of kvm_amd, relocations to what is not exported, and a module that cannot be removed while
-//! the patch is enabled. What it redirects itself is one function that hardly ever runs; the hot ones are
-//! redirected by [`direct`] when kvm_amd is there. [`going`] hears of what the core does not tell.
+//! the patch is enabled. What it redirects itself is one function that hardly ever runs; the others are
+//! redirected by [`direct`] when kvm_amd is there, in the order that [`handover`] keeps. [`going`] hears of
+//! what the core does not tell.
 
 mod direct;
 mod going;
+mod handover;
 mod news;
 mod replacement;
 
@@ -20,6 +22,7 @@ use core::{cell::UnsafeCell, ffi::CStr, mem};
 use kernel::{
     error::to_result,
     ffi::{c_int, c_void},
+    fmt,
     prelude::*,
     str::as_char_ptr_in_const_context,
 };
@@ -65,7 +68,7 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
             return EINVAL.to_errno();
         }
     }
-    match direct::attach() {
+    match handover::begin() {
         Ok(()) => {
             news::taken_over();
             0
@@ -84,7 +87,7 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
 ///
 /// Called by the livepatch core, after [`pre_patch`].
 unsafe extern "C" fn post_patch(_: *mut klp_object) {
-    match direct::attach() {
+    match handover::begin() {
         Ok(()) => news::taken_over(),
         Err(error) => pr_err!(
             "a function of kvm_amd cannot be replaced again ({error:?}): VMGEXITs go to C\n"
@@ -98,7 +101,7 @@ unsafe extern "C" fn post_patch(_: *mut klp_object) {
 ///
 /// Called by the livepatch core.
 unsafe extern "C" fn unpatch(_: *mut klp_object) {
-    direct::detach();
+    handover::end();
     news::given_back();
 }
 
@@ -176,21 +179,44 @@ static PATCH: Shared<klp_patch> = Shared(UnsafeCell::new({
     patch
 }));
 
-/// Gives back what is still replaced, and waits until nobody is in a replacement.
+/// Whether the livepatch core has disabled the patch, or made it forgotten for one that takes the place of all.
+fn is_forgotten() -> bool {
+    // SAFETY: The core sets the field, which is as large as a byte, under its own lock; a stale value is as good.
+    !unsafe { (&raw const (*PATCH.0.get()).enabled).read_volatile() }
+}
+
+/// This module, once the patch is about to be enabled.
+fn module() -> *mut bindings::module {
+    // SAFETY: Set by `enable()`, and not changed any more.
+    unsafe { (*PATCH.0.get()).mod_ }
+}
+
+/// Makes the room ready.
 ///
-/// The livepatch core has asked for the former before, unless another livepatch has made it forget this one.
+/// # Safety
+///
+/// To be called once, from the module's initialization, before anything else here.
+pub(crate) unsafe fn init() {
+    // SAFETY: By the caller.
+    unsafe { handover::init() };
+}
+
+/// Writes who is waited for before the module can go.
+pub(crate) fn write_pending(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    handover::write_pending(f)
+}
+
+/// The end of the module, which nobody refers to any more.
 pub(crate) fn end() {
-    direct::detach();
     going::forget();
-    direct::wait();
+    handover::finish();
     news::given_back();
 }
 
 /// Registers and enables the livepatch. May be called once, from the module's initialization.
 pub(crate) fn enable(module: &'static ThisModule) -> Result {
-    // SAFETY: This is called once, and nothing has been attached.
-    unsafe { direct::init() };
-    going::watch()?;
+    handover::start()?;
+    going::watch().inspect_err(|_| handover::finish())?;
     // SAFETY: The structures live as long as the module, and the core has not seen them yet.
     let result = unsafe {
         (*PATCH.0.get()).mod_ = module.as_ptr().cast::<bindings::module>();

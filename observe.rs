@@ -103,17 +103,23 @@ fn write_events(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
 pub(crate) struct Files {
     #[pin]
     events: File<()>,
+    #[pin]
+    pending: File<()>,
     _dir: Dir,
 }
 
 impl Files {
-    /// Makes `/sys/kernel/debug/ghcb_rs`.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    /// Makes `/sys/kernel/debug/ghcb_rs`. `write_pending` writes the table of pending replies.
+    pub(crate) fn new<F>(write_pending: &'static F) -> impl PinInit<Self, Error>
+    where
+        F: Fn(&(), &mut fmt::Formatter<'_>) -> fmt::Result + Send + Sync,
+    {
         let dir = Dir::new(c"ghcb_rs");
         let parent = dir.clone();
         pin_init::pin_init_scope(move || {
             Ok(try_pin_init!(Self {
                 events <- parent.read_callback_file(c"events", (), &write_events),
+                pending <- parent.read_callback_file(c"pending", (), write_pending),
                 _dir: dir,
             }? Error))
         })

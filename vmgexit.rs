@@ -16,9 +16,8 @@
 //! Most exits end here, with the page neither mapped nor pinned; so do those that userspace carries out
 //! without returning anything. Where userspace says what the reply is, it is *deferred*: nothing of the page
 //! is kept, and [`deliver`](waiting::deliver) writes the reply when userspace lets the vCPU run again. The few
-//! that a SIPI ends, or that receive outside the page, are *parked*:
-//! [`Waiting::park`](waiting::Waiting::park) leaves the state that KVM's own code knows how to complete, and
-//! [`complete`](waiting::complete) completes them when the vCPU is about to run again.
+//! that a SIPI ends are *parked*: [`Waiting::park`](waiting::Waiting::park) leaves the state that KVM's own code
+//! knows how to complete, and completes.
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
 
@@ -32,8 +31,11 @@ pub mod memory;
 pub mod mmio;
 pub mod msr_protocol;
 pub mod port_io;
+pub mod record;
 pub mod request;
 pub mod system;
+pub mod takeover;
+pub mod tally;
 pub mod tsc;
 pub mod vcpu;
 pub mod waiting;
@@ -85,12 +87,10 @@ pub(crate) enum Flow<B> {
     Failed(Fulfilment),
     /// The reply is "no action", and KVM_RUN ends: nothing is returned by what userspace does.
     Leave(Outcome),
-    /// Userspace says what the reply is; data that a scratch area awaits come along.
+    /// Userspace says what the reply is; the data of a scratch area come along.
     Defer(Option<Scratch<B>>),
-    /// Userspace completes it, and its data have no place in the vCPU.
-    Park(Option<Scratch<B>>),
-    /// The vCPU waits for a SIPI.
-    Hold,
+    /// The vCPU waits for a SIPI; KVM returns these registers as they are.
+    Hold(Registers),
 }
 
 impl<B> Flow<B> {
@@ -304,34 +304,17 @@ fn conclude<V: Vcpu>(
             }
             Ok(outcome)
         }
-        Flow::Defer(scratch) => match vcpu.defer(page, exit, scratch) {
-            Ok(()) => {
-                vcpu.count(kind, Action::NO_ACTION);
-                Ok(Outcome::Userspace)
-            }
-            Err(scratch) => park(vcpu, page, exit, kind, scratch),
-        },
-        Flow::Park(scratch) => park(vcpu, page, exit, kind, scratch),
-        Flow::Hold => {
-            let outcome = ap::hold_by_page(vcpu, page, exit)?;
+        Flow::Defer(scratch) => {
+            vcpu.defer(page, exit, scratch)?;
+            vcpu.count(kind, Action::NO_ACTION);
+            Ok(Outcome::Userspace)
+        }
+        Flow::Hold(registers) => {
+            let outcome = ap::hold_by_page(vcpu, page, exit, &registers)?;
             vcpu.count(kind, Action::NO_ACTION);
             Ok(outcome)
         }
     }
-}
-
-/// Leaves an exit to userspace with the page mapped.
-#[inline(never)]
-fn park<V: Vcpu>(
-    vcpu: &mut V,
-    page: &V::Page,
-    exit: Exit,
-    kind: Kind,
-    scratch: Option<Scratch<V::Buffer>>,
-) -> Result<Outcome, Fault> {
-    vcpu.park(page, exit, scratch)?;
-    vcpu.count(kind, Action::NO_ACTION);
-    Ok(Outcome::Userspace)
 }
 
 /// Tells the guest that KVM did not do what was asked.

@@ -95,9 +95,10 @@ macro_rules! for_each_event {
             NMI_COMPLETE = 0x8000_0003, "nmi_complete", System, known from Kvm {
                 NmiComplete "nmi_complete" { ; }
             }
-            /// Wait for a SIPI; see [`ap`](crate::ghcb_abi::ap). C: `SVM_VMGEXIT_AP_HLT_LOOP`.
+            /// Wait for a SIPI; see [`ap`](crate::ghcb_abi::ap). A host may return the registers as they are. C:
+            /// `SVM_VMGEXIT_AP_HLT_LOOP`.
             AP_RESET_HOLD = 0x8000_0004, "ap_reset_hold", Ap, known from Kvm {
-                ApResetHold "ap_reset_hold" { ; }
+                ApResetHold "ap_reset_hold" { takes [Rax, Rbx, Rcx, Rdx]; }
             }
             /// Set or get the AP jump table; see [`ap`](crate::ghcb_abi::ap). C: `SVM_VMGEXIT_AP_JUMP_TABLE`.
             AP_JUMP_TABLE = 0x8000_0005, "ap_jump_table", Ap, known from Kvm {

@@ -2,7 +2,7 @@
 
 //! Host memory that stands in for a scratch area.
 
-use super::{bindings::kvm_vcpu, mapped_page};
+use super::bindings::kvm_vcpu;
 use crate::{ghcb_abi::page::PAGE_SIZE, vmgexit::vcpu::Purpose};
 use core::{arch::asm, ffi::c_void, ptr::NonNull, slice};
 use kernel::{alloc::flags, prelude::*};
@@ -107,59 +107,25 @@ impl Buffer {
         self.bytes_mut().as_mut_ptr().cast()
     }
 
-    /// Gives the bytes away, with their number, in memory that [`free`](Self::free) or C's `kvfree()`
-    /// frees: a parked exit may be completed by C.
-    ///
-    /// # Safety
-    ///
-    /// `vcpu` is the one that the buffer was made for.
-    pub(super) unsafe fn into_raw(self, vcpu: *mut kvm_vcpu) -> Result<(*mut c_void, usize)> {
-        let memory = match self {
-            Self::Allocated(memory) => memory,
-            Self::InVcpu { len, .. } => {
-                let mut memory = allocate(len)?;
-                // SAFETY: The memory holds `len` bytes, and stays where it is.
-                unsafe { self.move_to(vcpu, memory.as_mut_ptr()) };
-                memory
-            }
-        };
-        let (memory, len, _) = memory.into_raw_parts();
-        Ok((memory.cast(), len))
-    }
-
-    /// Moves the bytes to `place`, where KVM goes on with them.
-    ///
-    /// # Safety
-    ///
-    /// `vcpu` is the one that the buffer was made for. `place` is as large as the buffer, and stays valid
-    /// until the exit is complete. It may be guest memory.
-    pub(super) unsafe fn move_to(mut self, vcpu: *mut kvm_vcpu, place: *mut u8) {
-        let old = self.as_mut_ptr().addr();
-        let len = self.bytes().len();
-        // SAFETY: By the caller; the pointers are KVM's notes of where it goes on, and this task's alone. An
-        // offset up to `len` is within the new place or at its end.
-        unsafe {
-            mapped_page::copy(self.bytes().as_ptr(), place, len);
-            for note in [
-                &raw mut (*vcpu).mmio_fragments[0].data,
-                &raw mut (*vcpu).arch.sev_pio_data,
-            ] {
-                let offset = (*note).addr().wrapping_sub(old);
-                if offset <= len {
-                    *note = place.add(offset).cast();
-                }
-            }
+    /// Gives memory of its own away, for [`from_raw`](Self::from_raw) or C's `kvfree()`. What is in the vCPU
+    /// stays there.
+    #[inline(always)]
+    pub(super) fn into_raw(self) -> Option<*mut u8> {
+        match self {
+            Self::Allocated(memory) => Some(memory.into_raw_parts().0),
+            Self::InVcpu { .. } => None,
         }
     }
 
-    /// Frees memory that was given away, or that C has allocated by `kvzalloc()`.
+    /// Takes memory back that was given away.
     ///
     /// # Safety
     ///
-    /// `memory` is `len` bytes of such memory, is not null, and nobody uses it any more.
-    pub(super) unsafe fn free(memory: *mut c_void, len: usize) {
-        // SAFETY: The caller vouches for it. A length of zero is always initialized.
-        drop(unsafe { KVVec::<u8>::from_raw_parts(memory.cast(), 0, len) });
+    /// `memory` comes from [`into_raw`](Self::into_raw) of a buffer of `len` bytes, and nobody uses it any
+    /// more.
+    pub(super) unsafe fn from_raw(memory: *mut u8, len: usize) -> Self {
+        // SAFETY: The caller vouches for it. So many bytes were initialized, and are there at least.
+        Self::Allocated(unsafe { KVVec::from_raw_parts(memory, len, len) })
     }
 }
 

@@ -1,279 +1,338 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Exits whose reply is deferred: userspace says what it is, and nothing of the page is kept meanwhile.
+//! Exits whose reply is pending: userspace says what it is, and nothing of the page is kept meanwhile.
 //!
-//! The reply is written when userspace lets the vCPU run again, in a function that KVM calls before it
-//! disables preemption: there, a page that is not present comes back. C knows no such exits. Before it
-//! takes over, [`hand_back`] makes parked ones of them, which C can complete.
+//! The reply is written when KVM takes in what userspace did, or at the latest before the vCPU runs again.
+//! Both are in KVM_RUN with preemption on, where a page that is not present comes back.
 //!
-//! Between its exit and its reply, a vCPU holds the request in the VMCB's exit fields, the frame of the
-//! page in `ghcb_map.gfn`, the place of the data in `sw_scratch`, no page in `ghcb`, and `ghcb_sa_sync` set,
-//! which C never leaves without a page. The data are where KVM puts them, see [`Buffer::of`]; an MSR access
-//! that userspace refuses has [`REFUSED`] for their place. No pointer is among it: userspace may move the
-//! guest to the vCPU of another VM meanwhile.
+//! Until then the vCPU holds a [`Record`] in fields of `vcpu_sev_es_state` which C fills at the next VMGEXIT
+//! and does not look at before: `ghcb_map` with no page in `ghcb`, `valid_bitmap`, `sw_scratch` and
+//! `ghcb_sa_len`, for guests with SEV-SNP and without. `sev_migrate_from()` moves it to the vCPU of another
+//! VM with the rest of the structure. Data that the guest receives in its page are where KVM puts them,
+//! see [`Buffer::of`], until KVM has them all; those with memory of their own are in `ghcb_sa`, from where C
+//! frees them with the vCPU.
+//!
+//! C has no part in such an exit: what could meet one is replaced for as long as there is one, see
+//! [`takeover`](crate::vmgexit::takeover).
 
 use super::{
-    bindings::{self, kvm, kvm_vcpu, vcpu_svm},
+    bindings::{kvm, kvm_vcpu, vcpu_sev_es_state, vcpu_svm},
     buffer::Buffer,
-    imports::{self, address},
+    imports::address,
     page::UserPage,
     KvmVcpu, PAGE_SHIFT,
 };
 use crate::{
-    ghcb_abi::{page::BufferRange, scratch::ScratchArea},
-    vmgexit::vcpu::{Deferred, Exit, Scratch},
+    ghcb_abi::{
+        exit_code::ExitCode,
+        page::{BufferRange, GuestPage},
+        scratch::ScratchArea,
+    },
+    observe::Counters,
+    vmgexit::{
+        record::{Record, Words},
+        tally::{self, Tallies, Tally},
+        vcpu::{Deferred, End, Exit, Fault, HoldType, Memory, Registers, Scratch, Waiting},
+        waiting, Outcome,
+    },
 };
 use core::{
     mem::offset_of,
     ptr::{self, NonNull},
-    sync::atomic::{fence, AtomicBool, AtomicI32, Ordering},
+    sync::atomic::{fence, AtomicI32, Ordering},
 };
 use kernel::{
-    ffi::{c_int, c_long, c_uint, c_ulong, c_void},
-    mm::Mm,
-    prelude::*,
-    time::{delay::fsleep, Delta},
+    bindings::{mutex_lock, mutex_unlock, xa_load},
+    ffi::c_ulong,
+    fmt,
 };
 
-#[expect(
-    improper_ctypes,
-    reason = "the kernel's structures hold empty ones, which C never passes by value"
-)]
-extern "C" {
-    /// C: `include/linux/mm.h`.
-    fn pin_user_pages_remote(
-        mm: *mut bindings::mm_struct,
-        start: c_ulong,
-        count: c_ulong,
-        flags: c_uint,
-        pages: *mut *mut bindings::page,
-        locked: *mut c_int,
-    ) -> c_long;
-    /// C: `include/linux/mutex.h`.
-    fn mutex_lock(lock: *mut bindings::mutex);
-    fn mutex_trylock(lock: *mut bindings::mutex) -> c_int;
-    fn mutex_unlock(lock: *mut bindings::mutex);
-    /// C: `include/linux/srcu.h`.
-    fn __srcu_read_lock(srcu: *mut bindings::srcu_struct) -> c_int;
-    fn __srcu_read_unlock(srcu: *mut bindings::srcu_struct, index: c_int);
-    /// C: `include/linux/xarray.h`.
-    fn xa_load(array: *mut bindings::xarray, index: c_ulong) -> *mut c_void;
+/// Calls and pending replies.
+#[link_section = ".data..percpu"]
+// SAFETY: A static in that section.
+static COUNTERS: Counters<{ Tally::COUNT }> = unsafe { Counters::new() };
+
+/// The module's [`Tallies`].
+pub(crate) struct PerCpu;
+
+impl Tallies for PerCpu {
+    #[inline(always)]
+    fn add<const TALLY: usize>(&self) {
+        // The processor makes its stores visible in order.
+        COUNTERS.increment_at::<TALLY>();
+    }
+
+    fn sum(&self, tally: Tally) -> u64 {
+        let sum = COUNTERS.sum(tally as usize);
+        // What is summed up next is not older.
+        fence(Ordering::Acquire);
+        sum
+    }
 }
 
-/// Whether replies may be deferred: the function that writes them is in place.
-static ALLOWED: AtomicBool = AtomicBool::new(false);
-
-/// What is in `sw_scratch` when userspace has refused an MSR access: no place in a page.
-const REFUSED: u64 = u64::MAX;
-
-/// Allows replies to be deferred.
-pub(crate) fn allow() {
-    ALLOWED.store(true, Ordering::Relaxed);
-}
-
-/// Whether the reply to an exit of this vCPU is deferred.
+/// Whether the reply to an exit of this vCPU is pending.
 ///
 /// # Safety
 ///
 /// `svm` points to a vCPU of kvm_amd.
 #[inline(always)]
 pub(crate) unsafe fn is_pending(svm: *const vcpu_svm) -> bool {
-    // SAFETY: By the caller. The fields may be changed by the task that runs the vCPU.
-    unsafe {
-        let sev_es = &raw const (*svm).sev_es;
-        (&raw const (*sev_es).ghcb_sa_sync).read_volatile()
-            && (&raw const (*sev_es).ghcb).read_volatile().is_null()
+    // SAFETY: By the caller. The field may be changed by the task that runs the vCPU.
+    Words::is_mark(unsafe { (&raw const (*svm).sev_es.ghcb_map.pfn).read_volatile() })
+}
+
+/// Writes the reply of a vCPU, if one is pending. May sleep.
+pub(crate) fn deliver(vcpu: &mut KvmVcpu, end: End) {
+    if waiting::deliver(vcpu, end) {
+        PerCpu.add::<{ Tally::Settled as usize }>();
     }
 }
 
-/// Notes that userspace refuses the MSR access whose reply is deferred.
+/// Forgets the reply of a vCPU that is about to be freed. What lies in `ghcb_sa` is for C to free.
 ///
 /// # Safety
 ///
-/// `svm` points to a vCPU that this task runs, and whose reply [is pending](is_pending).
-pub(crate) unsafe fn refuse(svm: *mut vcpu_svm) {
+/// `svm` points to a vCPU that nobody else uses any more.
+pub(crate) unsafe fn forget(svm: *mut vcpu_svm) {
     // SAFETY: By the caller.
-    unsafe { (*svm).sev_es.sw_scratch = REFUSED };
+    unsafe {
+        if is_pending(svm) {
+            (*svm).sev_es.ghcb_map.pfn = 0;
+            PerCpu.add::<{ Tally::Settled as usize }>();
+        }
+    }
 }
 
-impl KvmVcpu {
-    /// Marks the reply to an exit as deferred; false if it cannot be.
+impl Waiting for KvmVcpu {
+    fn hold(&mut self, hold: HoldType) -> Outcome {
+        self.begin_hold(hold)
+    }
+
     #[inline(always)]
-    pub(super) fn mark_deferred(
+    fn defer(
         &mut self,
         page: &UserPage,
         exit: Exit,
-        scratch: Option<&Scratch<Buffer>>,
-    ) -> bool {
-        let place = match scratch {
-            None => 0,
-            Some(Scratch {
-                area: ScratchArea::Shared(range),
-                buffer: Buffer::InVcpu { .. },
-                ..
-            }) => (range.offset() << 32 | range.len()) as u64,
-            Some(_) => return false,
+        scratch: Option<Scratch<Buffer>>,
+    ) -> Result<(), Fault> {
+        let (area, memory) = match scratch {
+            None => (None, None),
+            Some(Scratch { area, buffer }) => {
+                if let Err(fault) = self.show_received(page, exit, area, &buffer) {
+                    self.cancel_userspace_exit();
+                    return Err(fault);
+                }
+                (Some(area), buffer.into_raw())
+            }
         };
-        self.set_exit(exit.code, exit.info1, exit.info2);
+        let record = Record {
+            gfn: page.gfn(),
+            exit,
+            area,
+        };
+        let words = record.encode();
         // SAFETY: By the invariant, these fields are this task's alone, and free between two exits.
         unsafe {
             let sev_es = &raw mut (*self.svm()).sev_es;
-            (*sev_es).ghcb_map.gfn = page.gfn();
-            (*sev_es).sw_scratch = place;
-            (*sev_es).ghcb_sa_len = 0;
-            (&raw mut (*sev_es).ghcb_sa_sync).write_volatile(true);
+            (*sev_es).ghcb_sa = memory.unwrap_or(ptr::null_mut()).cast();
+            (*sev_es).ghcb_sa_free = memory.is_some();
+            (*sev_es).ghcb_sa_sync = false;
+            (*sev_es).ghcb_sa_len = words.len;
+            (*sev_es).sw_scratch = words.place;
+            (*sev_es).ghcb_map.gfn = words.info2;
+            set_infos(sev_es, [words.code, words.info1]);
+            (*sev_es).ghcb_map.pfn = words.mark;
         }
-        // Either this sees that replies may not be deferred any more, or `hand_back()` sees this one.
-        fence(Ordering::SeqCst);
-        let is_allowed = ALLOWED.load(Ordering::Relaxed);
-        if !is_allowed {
-            self.unmark_deferred();
-        }
-        is_allowed
+        PerCpu.add::<{ Tally::Deferred as usize }>();
+        Ok(())
     }
 
-    /// Takes the exit whose reply is deferred.
-    pub(super) fn unmark_deferred(&mut self) -> Option<Deferred<Buffer>> {
-        // SAFETY: By the invariant, these fields are this task's alone.
+    fn take_deferred(&mut self, end: End) -> Option<Deferred<Buffer>> {
+        // SAFETY: By the invariant, these fields are this task's alone. With `ghcb_sa_free` set, the memory
+        // is `ghcb_sa_len` bytes that `Buffer::into_raw()` has given away.
         unsafe {
-            if !is_pending(self.svm()) {
-                return None;
-            }
             let sev_es = &raw mut (*self.svm()).sev_es;
-            (&raw mut (*sev_es).ghcb_sa_sync).write_volatile(false);
-            let is_refused = (*sev_es).sw_scratch == REFUSED;
-            let place = (*sev_es).sw_scratch as usize;
-            let data = BufferRange::new(place >> 32, place & 0xffff_ffff).map(|range| {
-                let buffer = Buffer::of(self.vcpu(), range.len());
-                (ScratchArea::Shared(range), buffer)
-            });
+            let record = words(sev_es).decode()?;
+            (*sev_es).ghcb_map.pfn = 0;
+            let buffer = if (*sev_es).ghcb_sa_free {
+                (*sev_es).ghcb_sa_free = false;
+                let memory = ptr::replace(&raw mut (*sev_es).ghcb_sa, ptr::null_mut());
+                let len = (*sev_es).ghcb_sa_len as usize;
+                Some(Buffer::from_raw(memory.cast(), len))
+            } else {
+                match record.area {
+                    // What is in a vCPU that the guest has moved to is not the guest's.
+                    Some(ScratchArea::Shared(range)) if end == End::Completed => {
+                        Some(Buffer::of(self.vcpu(), range.len()))
+                    }
+                    _ => None,
+                }
+            };
             Some(Deferred {
-                gpa: (*sev_es).ghcb_map.gfn << PAGE_SHIFT,
-                exit: self.exit(),
-                data,
-                is_refused,
+                gpa: record.gfn << PAGE_SHIFT,
+                exit: record.exit,
+                data: record.area.filter(|_| record.exit.receives()).zip(buffer),
             })
         }
     }
 
-    /// Maps the page of an exit whose reply is deferred, as C would have left it.
-    ///
-    /// For the vCPU of a task that is not this one, and is not inside KVM_RUN.
-    fn park_deferred(&mut self) -> Result {
-        let Some(deferred) = self.unmark_deferred() else {
-            return Ok(());
-        };
-        // SAFETY: A VM holds a reference to its address space.
-        let mm = unsafe { Mm::from_raw((*self.kvm()).mm.cast()) };
-        // If it has no users any more, nobody will run the vCPU again.
-        let Some(mm) = mm.mmget_not_zero() else {
-            return Ok(());
-        };
-        // SAFETY: The lock is the VM's, and is released below.
-        let index = unsafe { __srcu_read_lock(&raw mut (*self.kvm()).srcu) };
-        let gfn = deferred.gpa >> PAGE_SHIFT;
-        // SAFETY: With `kvm->srcu` and the vCPU's mutex held, as this function's caller says.
-        let page = unsafe {
-            NonNull::new(imports::kvm_vcpu_gfn_to_memslot(self.vcpu(), gfn))
-                .and_then(|slot| UserPage::new(slot, gfn))
-        };
-        let mut pinned = ptr::null_mut();
-        let count = page.map_or(0, |page| {
-            let _guard = mm.mmap_read_lock();
-            // SAFETY: The address space has users and is locked; there is room for one page.
-            unsafe {
-                pin_user_pages_remote(
-                    mm.as_raw().cast(),
-                    page.address(),
-                    1,
-                    bindings::GHCB_RS_FOLL_WRITE,
-                    &raw mut pinned,
-                    ptr::null_mut(),
-                )
-            }
-        });
-        // SAFETY: As above.
-        unsafe { __srcu_read_unlock(&raw mut (*self.kvm()).srcu, index) };
-        if count != 1 {
-            // C would look for a page.
-            self.cancel_userspace_exit();
-            return Err(EFAULT);
-        }
-        let reply = deferred.bare_reply();
-        let scratch = deferred.data.map(|(area, buffer)| Scratch {
-            area,
-            buffer,
-            write_back: true,
-        });
-        // SAFETY: The page is pinned, and the fields are this task's alone while it holds the vCPU's mutex.
+    fn park(&mut self, page: &UserPage, exit: Exit, registers: &Registers) -> Result<(), Fault> {
+        self.set_registers(registers);
+        self.map(page, exit)
+    }
+}
+
+impl KvmVcpu {
+    /// Whether the vCPU is an SEV-ES guest's still: not if the guest has moved to another VM.
+    pub(crate) fn has_guest(&self) -> bool {
+        // SAFETY: By the invariant. The field changes with the vCPU's mutex held.
+        unsafe { (*self.sev()).es_active }
+    }
+
+    /// Takes back what KVM has prepared for userspace: nobody will complete it.
+    #[cold]
+    pub(crate) fn cancel_userspace_exit(&mut self) {
+        // SAFETY: By the invariant, these fields are this task's alone.
         unsafe {
-            self.set_map(pinned, gfn);
-            self.leave_mapped(scratch, &reply)
+            let vcpu = self.vcpu();
+            (*vcpu).arch.complete_userspace_io = None;
+            (*vcpu).arch.pio.count = 0;
+            (*vcpu).mmio_needed = 0;
         }
     }
-}
 
-/// Sees to it that no reply is deferred any more: pages are mapped, so that C can complete the exits.
-///
-/// The function that writes deferred replies must still be in place; afterwards it is not needed.
-pub(crate) fn hand_back() {
-    if !ALLOWED.swap(false, Ordering::Relaxed) {
-        return;
+    /// Writes to the page what KVM has received so far for an exit that is not complete, as it would in C.
+    pub(crate) fn write_received(&mut self) {
+        // SAFETY: By the invariant, the fields are this task's alone.
+        let record = unsafe { words(&raw const (*self.svm()).sev_es).decode() };
+        let Some(Record {
+            gfn,
+            exit,
+            area: Some(area @ ScratchArea::Shared(range)),
+        }) = record
+        else {
+            return;
+        };
+        if let Ok(page) = self.open(gfn << PAGE_SHIFT) {
+            // SAFETY: By the invariant; this exit has no other buffer.
+            let buffer = unsafe { Buffer::of(self.vcpu(), range.len()) };
+            // If the page cannot be reached, it may be there again when the reply is written.
+            let _ = self.show_received(&page, exit, area, &buffer);
+            self.close(page);
+        }
     }
-    // See `mark_deferred()`.
-    fence(Ordering::SeqCst);
-    // SAFETY: The livepatch loader has filled the slots. The list is KVM's, and its lock keeps the VMs in it
-    // and their vCPUs alive.
-    unsafe {
-        let lock = (&raw const address::KVM_LOCK).read_volatile();
-        let head = (&raw const address::VM_LIST).read_volatile();
-        mutex_lock(lock);
-        let mut entry = (*head).next;
-        while entry != head {
-            let kvm = entry
-                .cast::<kvm>()
-                .wrapping_byte_sub(offset_of!(kvm, vm_list));
-            let count = AtomicI32::from_ptr(&raw mut (*kvm).online_vcpus.counter);
-            for index in 0..count.load(Ordering::Acquire) {
-                let vcpu = xa_load(&raw mut (*kvm).vcpu_array, index as c_ulong);
-                if let Some(vcpu) = NonNull::new(vcpu.cast()) {
-                    hand_back_one(vcpu);
-                }
+
+    /// Writes to the page what is in `buffer` so far of an MMIO read of which a part is still to come.
+    #[inline(always)]
+    fn show_received(
+        &self,
+        page: &UserPage,
+        exit: Exit,
+        area: ScratchArea,
+        buffer: &Buffer,
+    ) -> Result<(), Fault> {
+        // SAFETY: By the invariant, the field is this task's alone.
+        let next = unsafe { (*self.vcpu()).mmio_fragments[0].data };
+        let bytes = buffer.bytes();
+        let count = next.addr().wrapping_sub(bytes.as_ptr().addr());
+        let is_part = count != 0 && exit.code == ExitCode::MMIO_READ;
+        if let (true, ScratchArea::Shared(range), Some(bytes)) = (is_part, area, bytes.get(..count))
+        {
+            if let Some(range) = BufferRange::new(range.offset(), count) {
+                return page.write_bytes(range, bytes);
             }
-            entry = (*entry).next;
         }
-        mutex_unlock(lock);
+        Ok(())
     }
 }
 
-/// The same for one vCPU.
+/// What a vCPU holds of a pending reply.
 ///
 /// # Safety
 ///
-/// `vcpu` is one of kvm_amd's, and does not go meanwhile.
-unsafe fn hand_back_one(vcpu: NonNull<kvm_vcpu>) {
-    /// Milliseconds. A task inside KVM_RUN has its reply written in a moment, unless the page is with
-    /// userspace; then the task is in the function that writes the reply, and goes on to do so.
-    const PATIENCE: u32 = 5000;
-    let svm = vcpu.cast::<vcpu_svm>();
-    for _ in 0..PATIENCE {
-        // SAFETY: By the caller. Whoever holds the mutex has the vCPU for itself; the owner of the address
-        // space is looked for, not assumed.
-        unsafe {
-            if !is_pending(svm.as_ptr()) {
-                return;
-            }
-            let mutex = &raw mut (*vcpu.as_ptr()).mutex;
-            if mutex_trylock(mutex) != 0 {
-                let result = KvmVcpu::new(svm).park_deferred();
-                mutex_unlock(mutex);
-                if let Err(error) = result {
-                    pr_warn!("the GHCB of a guest is out of reach ({error:?}): it gets no reply\n");
-                }
-                return;
+/// `sev_es` points to the state of a vCPU that this task has for itself.
+unsafe fn words(sev_es: *const vcpu_sev_es_state) -> Words {
+    // SAFETY: By the caller; the array is as large as two words.
+    unsafe {
+        let [code, info1] = (&raw const (*sev_es).valid_bitmap)
+            .cast::<[u64; 2]>()
+            .read_unaligned();
+        Words {
+            mark: (*sev_es).ghcb_map.pfn,
+            code,
+            info1,
+            info2: (*sev_es).ghcb_map.gfn,
+            place: (*sev_es).sw_scratch,
+            len: (*sev_es).ghcb_sa_len,
+        }
+    }
+}
+
+/// Keeps exit code and SW_EXITINFO1 where [`words()`] finds them.
+///
+/// # Safety
+///
+/// As for [`words()`].
+#[inline(always)]
+unsafe fn set_infos(sev_es: *mut vcpu_sev_es_state, infos: [u64; 2]) {
+    // SAFETY: As for `words()`.
+    unsafe {
+        (&raw mut (*sev_es).valid_bitmap)
+            .cast::<[u64; 2]>()
+            .write_unaligned(infos);
+    }
+}
+
+/// Writes a table of pending replies: process ID of the VMM, and vCPU, a line each.
+///
+/// Nobody is waited for with KVM's lock held, which keeps VMs and their vCPUs, and which KVM's own files
+/// of statistics take, too.
+///
+/// # Safety
+///
+/// kvm_amd is there, and stays.
+pub(crate) unsafe fn write_pending(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if tally::pending(&PerCpu) == 0 {
+        return Ok(());
+    }
+    // SAFETY: By the caller, the livepatch loader has filled the slots. The list is KVM's.
+    unsafe {
+        let lock = (&raw const address::KVM_LOCK).read_volatile();
+        let head = (&raw const address::VM_LIST).read_volatile();
+        mutex_lock(lock.cast());
+        let mut result = Ok(());
+        let mut entry = (*head).next;
+        while entry != head && result.is_ok() {
+            let kvm = entry
+                .cast::<kvm>()
+                .wrapping_byte_sub(offset_of!(kvm, vm_list));
+            result = write_pending_of(kvm, f);
+            entry = (*entry).next;
+        }
+        mutex_unlock(lock.cast());
+        result
+    }
+}
+
+/// The same for one VM.
+///
+/// # Safety
+///
+/// `kvm` is one of kvm_amd's, and neither it nor a vCPU of it goes.
+unsafe fn write_pending_of(kvm: *mut kvm, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // SAFETY: By the caller. C: `kvm_for_each_vcpu()`.
+    unsafe {
+        let count = AtomicI32::from_ptr(&raw mut (*kvm).online_vcpus.counter);
+        for index in 0..count.load(Ordering::Acquire) {
+            let vcpu = xa_load((&raw mut (*kvm).vcpu_array).cast(), index as c_ulong);
+            let Some(vcpu) = NonNull::new(vcpu.cast::<kvm_vcpu>()) else {
+                continue;
+            };
+            if is_pending(vcpu.as_ptr().cast()) {
+                let (pid, id) = ((*kvm).userspace_pid, (*vcpu.as_ptr()).vcpu_id);
+                writeln!(f, "{pid}\t{id}")?;
             }
         }
-        fsleep(Delta::from_millis(1));
     }
-    pr_warn!("a vCPU does not take its reply: C goes on without\n");
+    Ok(())
 }

@@ -32,7 +32,7 @@ impl KvmVcpu {
 
     /// Hands registers to KVM's emulation.
     #[inline(always)]
-    fn set_registers(&mut self, registers: &Registers) {
+    pub(super) fn set_registers(&mut self, registers: &Registers) {
         for (index, value) in [
             (bindings::__VCPU_REGS_RAX, registers.rax),
             (bindings::__VCPU_REGS_RBX, registers.rbx),

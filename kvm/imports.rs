@@ -9,7 +9,7 @@
 //! against the kernel's modules.
 
 use super::{
-    bindings::{ghcb, kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu, vcpu_svm},
+    bindings::{ghcb, kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu},
     relocation::{called, klp_symbol, replaced, slot, trampoline, variables},
 };
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
@@ -25,10 +25,15 @@ pub(crate) const FENTRY_OFFSET: usize = 4;
 replaced! {
     kvm_amd {
         fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int;
-        fn sev_es_unmap_ghcb(svm: *mut vcpu_svm);
         fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcpu) -> bool;
         fn svm_complete_emulated_msr(vcpu: *mut kvm_vcpu, error: c_int) -> c_int;
+        fn sev_free_vcpu(vcpu: *mut kvm_vcpu);
         fn sev_hardware_unsetup();
+    }
+    kvm {
+        fn complete_sev_es_emulated_mmio(vcpu: *mut kvm_vcpu) -> c_int;
+        fn complete_sev_es_emulated_ins(vcpu: *mut kvm_vcpu) -> c_int;
+        fn complete_sev_es_emulated_outs(vcpu: *mut kvm_vcpu) -> c_int;
     }
 }
 
@@ -40,7 +45,6 @@ called! {
         fn kvm_vcpu_gfn_to_memslot(vcpu: *mut kvm_vcpu, gfn: u64) -> *mut kvm_memory_slot;
         fn mark_page_dirty_in_slot(kvm: *mut kvm, slot: *const kvm_memory_slot, gfn: u64);
         fn __kvm_vcpu_map(vcpu: *mut kvm_vcpu, gfn: u64, map: *mut kvm_host_map, writable: bool) -> c_int;
-        fn kvm_vcpu_unmap(vcpu: *mut kvm_vcpu, map: *mut kvm_host_map);
         fn kvm_read_guest(kvm: *mut kvm, gpa: u64, data: *mut c_void, len: c_ulong) -> c_int;
         fn kvm_write_guest(kvm: *mut kvm, gpa: u64, data: *const c_void, len: c_ulong) -> c_int;
         fn kvm_sev_es_mmio(vcpu: *mut kvm_vcpu, is_write: bool, gpa: u64, bytes: c_uint, data: *mut c_void) -> c_int;

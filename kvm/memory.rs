@@ -68,12 +68,7 @@ impl Memory for KvmVcpu {
     }
 
     #[inline(always)]
-    fn put_back(
-        &mut self,
-        page: &UserPage,
-        area: ScratchArea,
-        data: &Buffer,
-    ) -> Result<(), Fault> {
+    fn put_back(&mut self, page: &UserPage, area: ScratchArea, data: &Buffer) -> Result<(), Fault> {
         match area {
             ScratchArea::Shared(range) => page.write_bytes(range, data.bytes()),
             ScratchArea::External { gpa, .. } => {

@@ -95,11 +95,6 @@ impl UserPage {
         })
     }
 
-    /// Address in the VMM's address space.
-    pub(super) fn address(&self) -> usize {
-        self.hva
-    }
-
     /// Guest frame number.
     #[inline]
     pub(super) fn gfn(&self) -> u64 {

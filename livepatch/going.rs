@@ -7,7 +7,7 @@
 //!
 //! C headers: `include/linux/module.h`, `include/linux/notifier.h`.
 
-use super::{direct, news, zeroed, Shared, OBJECT};
+use super::{handover, news, zeroed, Shared, OBJECT};
 use core::cell::UnsafeCell;
 use kernel::{
     bindings::{
@@ -35,7 +35,7 @@ unsafe extern "C" fn notice(_: *mut notifier_block, state: c_ulong, data: *mut c
     let name: &[u8] = unsafe { &(*data.cast::<module>()).name };
     let is_going = state == module_state_MODULE_STATE_GOING as c_ulong;
     if is_going && name.starts_with(OBJECT.to_bytes_with_nul()) {
-        direct::detach();
+        handover::abandon();
         news::gone();
     }
     NOTIFY_DONE as c_int

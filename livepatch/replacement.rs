@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What takes the place of functions of kvm_amd.
+//! What takes the place of functions of kvm_amd and kvm.
 
 use crate::{
     ghcb_abi::reply::Action,
     kvm::{
         bindings::{kvm_vcpu, vcpu_svm},
-        deferral, imports, KvmVcpu,
+        deferral::{self, PerCpu},
+        imports, KvmVcpu,
     },
-    observe::{self, Counters},
-    vmgexit::{self, kind::Kind, vcpu::Waiting, waiting},
+    observe,
+    vmgexit::{self, kind::Kind, tally::Call, vcpu::End},
 };
 use core::{
     ptr::NonNull,
@@ -22,15 +23,6 @@ use kernel::ffi::c_int;
 /// Not the kernel crate's atomic, whose load is a call.
 static ACTIVE: AtomicBool = AtomicBool::new(true);
 
-/// Calls that have begun, and calls that are over.
-#[link_section = ".data..percpu"]
-// SAFETY: A static in that section.
-static CALLS: Counters<2> = unsafe { Counters::new() };
-
-/// Indices into [`CALLS`].
-const BEGUN: usize = 0;
-const OVER: usize = 1;
-
 /// Says whether VMGEXITs are answered here or go on to C. To be called before anything is replaced.
 pub(crate) fn set_active(active: bool) {
     ACTIVE.store(active, Ordering::Relaxed);
@@ -42,53 +34,11 @@ pub(super) fn is_active() -> bool {
 }
 
 /// Address of what replaces `sev_handle_vmgexit()`.
-pub(super) fn of_sev_handle_vmgexit() -> Option<usize> {
-    Some(if is_active() {
+pub(super) fn of_sev_handle_vmgexit() -> usize {
+    if is_active() {
         sev_handle_vmgexit as usize
     } else {
         stand_aside as usize
-    })
-}
-
-/// Address of what replaces `sev_es_unmap_ghcb()`, unless all is left to C.
-pub(super) fn of_sev_es_unmap_ghcb() -> Option<usize> {
-    is_active().then_some(sev_es_unmap_ghcb as usize)
-}
-
-/// Address of what replaces `sev_vcpu_needs_initialization()`, unless all is left to C.
-pub(super) fn of_sev_vcpu_needs_initialization() -> Option<usize> {
-    is_active().then_some(sev_vcpu_needs_initialization as usize)
-}
-
-/// Address of what replaces `svm_complete_emulated_msr()`, unless all is left to C.
-pub(super) fn of_svm_complete_emulated_msr() -> Option<usize> {
-    is_active().then_some(svm_complete_emulated_msr as usize)
-}
-
-/// Number of calls that have begun and are not over, awake or asleep.
-///
-/// Exact once no new call can begin; before, it may be too large.
-pub(super) fn calls_in_flight() -> u64 {
-    // In this order: a call that is over was counted as begun before.
-    let over = CALLS.sum(OVER);
-    CALLS.sum(BEGUN).wrapping_sub(over)
-}
-
-/// A call that is in flight for as long as this exists.
-struct Call;
-
-impl Call {
-    #[inline(always)]
-    fn begin() -> Self {
-        CALLS.increment_at::<BEGUN>();
-        Self
-    }
-}
-
-impl Drop for Call {
-    #[inline(always)]
-    fn drop(&mut self) {
-        CALLS.increment_at::<OVER>();
     }
 }
 
@@ -103,7 +53,7 @@ pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int
     if vcpu.is_snp() {
         return pass_on(vcpu, Kind::SnpGuest);
     }
-    vmgexit::handle(&mut vcpu, Call::begin).to_kvm()
+    vmgexit::handle(&mut vcpu, || Call::handling(&PerCpu)).to_kvm()
 }
 
 /// Stands in for `sev_handle_vmgexit()` and lets C handle all exits.
@@ -126,13 +76,23 @@ unsafe extern "C" fn stand_aside(vcpu: *mut kvm_vcpu) -> c_int {
 #[cold]
 #[inline(never)]
 fn pass_on(vcpu: KvmVcpu, reason: Kind) -> c_int {
-    let _call = Call::begin();
+    let _call = Call::handling(&PerCpu);
     observe::count(reason, Action::NO_ACTION);
     // SAFETY: The argument is that of the original.
     unsafe { imports::c_sev_handle_vmgexit(vcpu.as_ptr().cast()) }
 }
 
-/// Replaces `sev_vcpu_needs_initialization()`: before it, a deferred reply is written.
+/// The vCPU that KVM calls for.
+///
+/// # Safety
+///
+/// `vcpu` is one of kvm_amd's, and is what [`KvmVcpu`] wants if it has a pending reply.
+unsafe fn wrap(vcpu: *mut kvm_vcpu) -> KvmVcpu {
+    // SAFETY: By the caller; the vCPU is the first member of a `vcpu_svm`.
+    unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) }
+}
+
+/// Replaces `sev_vcpu_needs_initialization()`: before it, a pending reply is written.
 ///
 /// # Safety
 ///
@@ -143,15 +103,13 @@ pub(super) unsafe extern "C" fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcp
     // SEV-ES guest leaves a reply to be written; its vCPU is what `KvmVcpu` wants.
     unsafe {
         if deferral::is_pending(vcpu.cast()) {
-            deliver(KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())));
+            deliver(wrap(vcpu), End::Resumed);
         }
         imports::c_sev_vcpu_needs_initialization(vcpu)
     }
 }
 
-/// Replaces `svm_complete_emulated_msr()`: a refusal of userspace is kept for the deferred reply.
-///
-/// Not counted among the calls in flight: nothing in it sleeps.
+/// Replaces `svm_complete_emulated_msr()`: what userspace says of an MSR access is the pending reply.
 ///
 /// # Safety
 ///
@@ -163,46 +121,98 @@ pub(super) unsafe extern "C" fn svm_complete_emulated_msr(
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, which this task runs. While an access is
     // emulated, no reply is pending.
     unsafe {
-        if error != 0 && deferral::is_pending(vcpu.cast()) {
-            deferral::refuse(vcpu.cast());
-            return vmgexit::Outcome::Resume.to_kvm();
+        if !deferral::is_pending(vcpu.cast()) {
+            return imports::c_svm_complete_emulated_msr(vcpu, error);
         }
-        imports::c_svm_complete_emulated_msr(vcpu, error)
+        if error == 0 {
+            let result = imports::c_svm_complete_emulated_msr(vcpu, error);
+            deliver(wrap(vcpu), End::Completed);
+            return result;
+        }
+        // C's would look for the page.
+        deliver(wrap(vcpu), End::Refused);
     }
+    vmgexit::Outcome::Resume.to_kvm()
 }
 
-/// Writes a deferred reply.
-#[inline(never)]
-fn deliver(mut vcpu: KvmVcpu) {
-    let _call = Call::begin();
-    waiting::deliver(&mut vcpu);
-}
-
-/// Replaces `sev_es_unmap_ghcb()`.
-///
-/// Not counted among the calls in flight: KVM calls it with preemption off, so nobody sleeps in it.
+/// Replaces `complete_sev_es_emulated_mmio()`.
 ///
 /// # Safety
 ///
-/// As for the original: called by KVM before the vCPU of an SEV-ES guest runs.
-pub(super) unsafe extern "C" fn sev_es_unmap_ghcb(svm: *mut vcpu_svm) {
-    // SAFETY: KVM calls with what `KvmVcpu` wants.
-    let mut vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(svm)) };
-    if vcpu.has_parked_exit() {
-        complete(vcpu);
-    } else {
-        // Before most entries there is nothing else to do, whoever handled the last exit.
-        vcpu.end_hold();
+/// As for the original: called by KVM in KVM_RUN, when userspace has done its part of an MMIO access.
+pub(super) unsafe extern "C" fn complete_sev_es_emulated_mmio(vcpu: *mut kvm_vcpu) -> c_int {
+    // SAFETY: As for this function.
+    unsafe { complete(vcpu, imports::c_complete_sev_es_emulated_mmio) }
+}
+
+/// Replaces `complete_sev_es_emulated_ins()`.
+///
+/// # Safety
+///
+/// As for the original: called by KVM in KVM_RUN, when userspace has done its part of INS.
+pub(super) unsafe extern "C" fn complete_sev_es_emulated_ins(vcpu: *mut kvm_vcpu) -> c_int {
+    // SAFETY: As for this function.
+    unsafe { complete(vcpu, imports::c_complete_sev_es_emulated_ins) }
+}
+
+/// Replaces `complete_sev_es_emulated_outs()`.
+///
+/// # Safety
+///
+/// As for the original: called by KVM in KVM_RUN, when userspace has done its part of OUTS.
+pub(super) unsafe extern "C" fn complete_sev_es_emulated_outs(vcpu: *mut kvm_vcpu) -> c_int {
+    // SAFETY: As for this function.
+    unsafe { complete(vcpu, imports::c_complete_sev_es_emulated_outs) }
+}
+
+/// Lets KVM take in what userspace did, and writes the pending reply, or what of it is there.
+///
+/// # Safety
+///
+/// As for the originals, of which `original` is one.
+#[inline(always)]
+unsafe fn complete(
+    vcpu: *mut kvm_vcpu,
+    original: unsafe extern "C" fn(*mut kvm_vcpu) -> c_int,
+) -> c_int {
+    let _call = Call::delivery(&PerCpu);
+    // SAFETY: By the caller; KVM calls for vCPUs of SEV-ES guests that this task runs.
+    unsafe {
+        if !wrap(vcpu).has_guest() {
+            // The guest has moved while this task waited for the vCPU, and perhaps what KVM would access has
+            // been freed.
+            wrap(vcpu).cancel_userspace_exit();
+            return vmgexit::Outcome::Resume.to_kvm();
+        }
+        let result = original(vcpu);
+        if deferral::is_pending(vcpu.cast()) {
+            match result {
+                1.. => deliver(wrap(vcpu), End::Completed),
+                0 => wrap(vcpu).write_received(),
+                _ => {}
+            }
+        }
+        result
     }
 }
 
-/// Ends a parked exit, whoever began it.
+/// Writes a pending reply.
 #[inline(never)]
-fn complete(mut vcpu: KvmVcpu) {
-    if vcpu.is_snp() {
-        // SAFETY: The argument is that of the original.
-        unsafe { imports::c_sev_es_unmap_ghcb(vcpu.as_ptr()) };
-    } else {
-        waiting::complete(&mut vcpu);
+fn deliver(mut vcpu: KvmVcpu, end: End) {
+    let _call = Call::delivery(&PerCpu);
+    deferral::deliver(&mut vcpu, end);
+}
+
+/// Replaces `sev_free_vcpu()`: a pending reply is pending no more.
+///
+/// # Safety
+///
+/// As for the original: called by KVM when a vCPU of any guest is freed.
+pub(super) unsafe extern "C" fn sev_free_vcpu(vcpu: *mut kvm_vcpu) {
+    let _call = Call::delivery(&PerCpu);
+    // SAFETY: The vCPU is the first member of a `vcpu_svm`, and nobody else's any more.
+    unsafe {
+        deferral::forget(vcpu.cast::<vcpu_svm>());
+        imports::c_sev_free_vcpu(vcpu);
     }
 }

@@ -3,7 +3,7 @@
 //! Application processors: AP reset hold and the AP jump table.
 
 use super::{
-    vcpu::{Exit, Fault, HoldType, Outcome, Vcpu},
+    vcpu::{Exit, Fault, HoldType, Outcome, Registers, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -16,8 +16,8 @@ use crate::ghcb_abi::{
 /// An event about application processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApEvent {
-    /// Wait for a SIPI.
-    ResetHold,
+    /// Wait for a SIPI, with registers that are the guest's own afterwards.
+    ResetHold(Registers),
     /// Store the address of the jump table.
     SetJumpTable(u64),
     /// Return the address of the jump table.
@@ -29,7 +29,13 @@ impl ApEvent {
     #[inline]
     pub(super) fn decode(snapshot: &Snapshot) -> Result<Self, ErrorReason> {
         match snapshot.exit_code() {
-            ExitCode::AP_RESET_HOLD => Ok(Self::ResetHold),
+            ExitCode::AP_RESET_HOLD => Ok(Self::ResetHold(Registers {
+                rax: snapshot.rax(),
+                rbx: snapshot.rbx(),
+                rcx: snapshot.rcx(),
+                rdx: snapshot.rdx(),
+                rsi: 0,
+            })),
             ExitCode::AP_JUMP_TABLE => match JumpTableOperation(snapshot.info1()) {
                 JumpTableOperation::SET => Ok(Self::SetJumpTable(snapshot.info2())),
                 JumpTableOperation::GET => Ok(Self::GetJumpTable),
@@ -43,7 +49,7 @@ impl ApEvent {
     #[inline]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
         match self {
-            Self::ResetHold => Flow::Hold,
+            Self::ResetHold(registers) => Flow::Hold(registers),
             Self::SetJumpTable(gpa) => {
                 vcpu.set_ap_jump_table(gpa);
                 Flow::Reply(Reply::no_action(0))
@@ -55,14 +61,17 @@ impl ApEvent {
 
 /// Puts a vCPU that asked through its page into AP reset hold.
 ///
-/// KVM writes [`ResetHold::SIPI`] into the page when a SIPI arrives, so the page must be mapped first.
-/// If it cannot be, the hold ends at once, without a SIPI and with nowhere to say so.
+/// KVM writes [`ResetHold::SIPI`] into the page when a SIPI arrives, and completes the exit when the vCPU runs
+/// again, so the reply must be in the page, and the page mapped. If it cannot be, the hold ends at once, without
+/// a SIPI and with nowhere to say so.
 pub(super) fn hold_by_page<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
     exit: Exit,
+    registers: &Registers,
 ) -> Result<Outcome, Fault> {
-    vcpu.park(page, exit, None)?;
+    Reply::no_action(NOT_YET.0).write(page)?;
+    vcpu.park(page, exit, registers)?;
     Ok(vcpu.hold(HoldType::Page))
 }
 

@@ -35,8 +35,6 @@ pub struct Scratch<B> {
     pub area: ScratchArea,
     /// Copy of its bytes.
     pub buffer: B,
-    /// Whether the copy goes back to the guest when the exit is complete.
-    pub write_back: bool,
 }
 
 /// What a copy of a scratch area is for.

@@ -155,23 +155,12 @@ pub(super) fn transfer<V: Vcpu>(
     purpose: Purpose,
     access: impl FnOnce(&mut V, &mut V::Buffer) -> Fulfilment,
 ) -> Result<Flow<V::Buffer>, Failure> {
-    let write_back = purpose == Purpose::Receive;
     let mut buffer = vcpu.fetch(page, area, purpose)?;
     Ok(match (access(vcpu, &mut buffer), purpose) {
         (Fulfilment::Userspace, Purpose::Send) => Flow::Leave(Outcome::Userspace),
-        (Fulfilment::Userspace, _) => {
-            let scratch = Some(Scratch {
-                area,
-                buffer,
-                write_back,
-            });
-            match area {
-                ScratchArea::Shared(_) if write_back => Flow::Defer(scratch),
-                _ => Flow::Park(scratch),
-            }
-        }
+        (Fulfilment::Userspace, _) => Flow::Defer(Some(Scratch { area, buffer })),
         (fulfilment, _) => {
-            if write_back && fulfilment == Fulfilment::Done {
+            if purpose == Purpose::Receive && fulfilment == Fulfilment::Done {
                 vcpu.put_back(page, area, &buffer)?;
             }
             Flow::after(fulfilment)

@@ -4,7 +4,7 @@
 
 pub use super::{
     memory::{Failure, Fault, Memory, Purpose, Scratch},
-    waiting::{Deferred, HoldType, Waiting},
+    waiting::{Deferred, End, HoldType, Waiting},
     Outcome,
 };
 
@@ -18,6 +18,7 @@ use super::{
 use crate::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
+    ioio::IoInfo,
     msr::GhcbMsr,
     page::Field,
     reply::{Action, ErrorReason, EventInjection, Reply},
@@ -109,6 +110,22 @@ impl Exit {
             code: snapshot.exit_code(),
             info1: snapshot.info1(),
             info2: snapshot.info2(),
+        }
+    }
+
+    /// Registers that the reply holds.
+    #[inline(always)]
+    pub const fn returned(&self) -> ValidBitmap {
+        self.code.returned(self.info1)
+    }
+
+    /// Whether the guest receives data in a scratch area.
+    #[inline(always)]
+    pub const fn receives(&self) -> bool {
+        match self.code {
+            ExitCode::MMIO_READ => true,
+            ExitCode::IOIO => IoInfo(self.info1).is_in() && IoInfo(self.info1).is_string(),
+            _ => false,
         }
     }
 }

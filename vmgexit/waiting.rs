@@ -9,7 +9,6 @@ use super::{
     Outcome,
 };
 use crate::ghcb_abi::{
-    bitmap::ValidBitmap,
     reply::{EventInjection, Reply},
     scratch::ScratchArea,
 };
@@ -23,31 +22,36 @@ pub enum HoldType {
     Msr,
 }
 
+/// How an exit ends whose reply is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// KVM has taken in what userspace did.
+    Completed,
+    /// KVM has taken in that userspace refuses an MSR access.
+    Refused,
+    /// The vCPU is about to run, and KVM may have taken in nothing: the guest has moved to another VM since.
+    /// What has reached the registers and a copy outside of the vCPU is what there is.
+    Resumed,
+}
+
 /// An exit whose reply is deferred.
 pub struct Deferred<B> {
     /// Where the page is.
     pub gpa: u64,
     /// What the exit is about.
     pub exit: Exit,
-    /// A scratch area in the page, and what belongs there.
+    /// A scratch area, and what belongs there.
     pub data: Option<(ScratchArea, B)>,
-    /// Whether userspace refuses an MSR access.
-    pub is_refused: bool,
 }
 
 impl<B> Deferred<B> {
-    /// The reply before registers are returned with it.
-    pub fn bare_reply(&self) -> Reply {
-        if self.is_refused {
-            Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE)
-        } else {
-            Reply::no_action(0)
-        }
-    }
-
     /// The reply, if KVM's registers are those after the exit.
-    fn reply(&self, after: &Registers) -> Reply {
-        after.returned_with(self.bare_reply(), self.exit)
+    fn reply(&self, end: End, after: &Registers) -> Reply {
+        let reply = match end {
+            End::Refused => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
+            End::Completed | End::Resumed => Reply::no_action(0),
+        };
+        after.returned_with(reply, self.exit)
     }
 }
 
@@ -56,88 +60,59 @@ pub trait Waiting: Memory {
     /// Puts the vCPU into AP reset hold.
     fn hold(&mut self, hold: HoldType) -> Outcome;
 
-    /// Forgets what kind of hold the vCPU was in.
-    fn end_hold(&mut self);
-
     /// Leaves an exit to userspace, and remembers that the reply is still to be written.
     ///
     /// # Errors
     ///
-    /// Gives the scratch area back: its buffer does not last, or C is about to take over. The exit is to be
-    /// parked then.
+    /// A part of what the guest receives is there already, and the page cannot be reached. Then userspace is not
+    /// asked.
     fn defer(
-        &mut self,
-        page: &Self::Page,
-        exit: Exit,
-        scratch: Option<Scratch<Self::Buffer>>,
-    ) -> Result<(), Option<Scratch<Self::Buffer>>>;
-
-    /// Takes the exit whose reply is deferred, if there is one.
-    fn take_deferred(&mut self) -> Option<Deferred<Self::Buffer>>;
-
-    /// Leaves an exit to userspace or a SIPI: maps the page as KVM's C handler does, answers "no action"
-    /// in advance, and keeps the scratch area's copy.
-    ///
-    /// # Errors
-    ///
-    /// The page cannot be mapped any more. Then nothing is parked: userspace is not asked either.
-    fn park(
         &mut self,
         page: &Self::Page,
         exit: Exit,
         scratch: Option<Scratch<Self::Buffer>>,
     ) -> Result<(), Fault>;
 
-    /// The parked exit, if there is one.
-    fn parked(&self) -> Option<Exit>;
+    /// Takes the exit whose reply is deferred, if there is one, with the data that the guest receives.
+    fn take_deferred(&mut self, end: End) -> Option<Deferred<Self::Buffer>>;
 
-    /// Copies a parked scratch area back, if it is to be.
-    fn flush_scratch(&mut self);
-
-    /// Hands `returned` registers of a parked exit to the guest, and unmaps the page.
-    fn finish(&mut self, parked: &Exit, returned: ValidBitmap);
+    /// Leaves an exit to a SIPI or whatever else wakes the vCPU: maps the page as KVM's C handler does, for
+    /// C to complete the exit with `registers`.
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be mapped any more. Then nothing is parked.
+    fn park(&mut self, page: &Self::Page, exit: Exit, registers: &Registers) -> Result<(), Fault>;
 }
 
-/// Writes the reply of a deferred exit, when userspace lets the vCPU run again. May sleep.
-pub fn deliver<V: Vcpu>(vcpu: &mut V) {
-    let Some(deferred) = vcpu.take_deferred() else {
-        return;
+/// Writes the reply of a deferred exit. May sleep. False if there is none.
+pub fn deliver<V: Vcpu>(vcpu: &mut V, end: End) -> bool {
+    let Some(deferred) = vcpu.take_deferred(end) else {
+        return false;
     };
     let delivered = vcpu.open(deferred.gpa).and_then(|page| {
-        let written = write(vcpu, &page, &deferred);
+        let written = write(vcpu, &page, end, &deferred);
         vcpu.close(page);
         written
     });
     if delivered.is_err() {
         unreachable_page(vcpu);
     }
+    true
 }
 
 /// Writes what a deferred exit brought to its page.
 fn write<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
+    end: End,
     deferred: &Deferred<V::Buffer>,
 ) -> Result<(), Fault> {
     if let Some((area, data)) = &deferred.data {
         vcpu.put_back(page, *area, data)?;
     }
-    let reply = deferred.reply(&vcpu.registers());
+    let reply = deferred.reply(end, &vcpu.registers());
     reply.write(page)?;
     vcpu.trace_exit(deferred.exit.code, &reply);
     Ok(())
-}
-
-/// Ends a parked exit, before the vCPU runs again. C: `sev_es_unmap_ghcb()`.
-///
-/// Also right for exits that KVM's C handler has begun.
-#[inline]
-pub fn complete<V: Vcpu>(vcpu: &mut V) {
-    vcpu.end_hold();
-    let Some(parked) = vcpu.parked() else {
-        return;
-    };
-    vcpu.flush_scratch();
-    let returned = parked.code.returned(parked.info1);
-    vcpu.finish(&parked, returned);
 }

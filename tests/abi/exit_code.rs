@@ -122,7 +122,7 @@ fn optional(code: u64, info1: u64) -> &'static [Field] {
         0x81 => &[Rbx, Rcx, Rdx, Rsi],
         0x8000_0012 => &[Rax, Rbx],
         0x8000_0013 => &[Rax],
-        0x8000_0020 => &[Rax, Rbx, Rcx, Rdx],
+        0x8000_0004 | 0x8000_0020 => &[Rax, Rbx, Rcx, Rdx],
         _ => &[],
     }
 }

@@ -140,7 +140,6 @@ pub struct Case {
     pub scratch: u64,
     pub answer: Fulfilment,
     pub can_map: bool,
-    pub can_defer: bool,
     pub can_allocate: bool,
     pub held: Outcome,
     pub jump_table: u64,
@@ -230,7 +229,6 @@ impl Case {
             scratch,
             answer,
             can_map: !b.odds(16),
-            can_defer: !b.odds(64),
             can_allocate: !b.odds(16),
             held: if b.odds(128) {
                 Outcome::Resume
@@ -263,7 +261,6 @@ impl Case {
         host.version = self.version;
         host.answer = self.answer;
         host.can_map = self.can_map;
-        host.can_defer = self.can_defer;
         host.can_allocate = self.can_allocate;
         host.held = self.held;
         host.jump_table = self.jump_table;
@@ -413,7 +410,7 @@ impl Ending {
         );
         let parked = has(|call| matches!(call, Call::Park(..)));
         if has(|call| matches!(call, Call::Defer(..))) {
-            assert!(host.sev_es.deferred && !unreachable && !parked);
+            assert!(host.sev_es.is_pending() && !unreachable && !parked);
             assert_eq!(outcome, Outcome::Userspace);
             return Self::Deferred;
         }

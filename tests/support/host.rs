@@ -22,7 +22,7 @@ use ghcb_rs::{
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
         vcpu::{Complaint, Exit, Fulfilment, HoldType, Registers, Vcpu},
-        waiting, Outcome,
+        Outcome,
     },
 };
 
@@ -71,14 +71,12 @@ pub enum Call {
     SetJumpTable(u64),
     Hold(HoldType),
     Terminate,
-    /// Exit code, both infos, and whether a scratch area's copy came along.
-    Park(u64, u64, u64, bool),
+    /// Exit code and both infos.
+    Park(u64, u64, u64),
     CannotPark,
     /// Exit code, both infos, and whether a scratch area's copy came along.
     Defer(u64, u64, u64, bool),
     SetMsr(u64),
-    Flush(Vec<u8>),
-    Finish(ValidBitmap),
     TraceEnter(u64, u64, u64),
     TraceExit(u64, u64, u64),
     TraceMsrEnter(u64),
@@ -87,7 +85,7 @@ pub enum Call {
 }
 
 /// A call in flight, until this is dropped.
-struct InFlight(Rc<Cell<u32>>);
+pub(super) struct InFlight(Rc<Cell<u32>>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -111,8 +109,6 @@ pub struct Host {
     pub device: u64,
     /// Whether `kvm_vcpu_map()` succeeds.
     pub can_map: bool,
-    /// Whether replies may be deferred.
-    pub can_defer: bool,
     /// Whether there is memory for a scratch area's copy.
     pub can_allocate: bool,
     /// What becomes of a vCPU in AP reset hold.
@@ -127,6 +123,10 @@ pub struct Host {
     /// The context of each request.
     pub contexts: Vec<Context>,
     pub sev_es: SevEs,
+    /// What userspace says to KVM, in the vCPU. C: `mmio_fragments`, `pio_data`.
+    pub in_vcpu: Vec<u8>,
+    /// Exit code of a parked exit.
+    pub parked: u64,
     /// Calls that have begun and are not over.
     pub in_flight: Rc<Cell<u32>>,
     pub log: Vec<Call>,
@@ -145,7 +145,6 @@ impl Host {
             after: results(),
             device: DEVICE,
             can_map: true,
-            can_defer: true,
             can_allocate: true,
             held: Outcome::Resume,
             tsc: TSC,
@@ -156,6 +155,8 @@ impl Host {
             registers: registers(0x61),
             contexts: Vec::new(),
             sev_es: SevEs::default(),
+            in_vcpu: Vec::new(),
+            parked: 0,
             in_flight: Rc::default(),
             log: Vec::new(),
             counts: Vec::new(),
@@ -201,7 +202,7 @@ impl Host {
     }
 
     /// What begins a call in flight.
-    fn begin_call(&self) -> impl FnOnce() -> InFlight {
+    pub(super) fn begin_call(&self) -> impl FnOnce() -> InFlight {
         let count = self.in_flight.clone();
         move || {
             count.set(count.get() + 1);
@@ -216,14 +217,6 @@ impl Host {
             1,
             "asleep in a call that nobody counts"
         );
-    }
-
-    /// Userspace lets the vCPU run again.
-    pub fn complete(&mut self) {
-        let call = self.begin_call()();
-        waiting::deliver(self);
-        drop(call);
-        waiting::complete(self);
     }
 
     /// What the path asked for, without counting, tracing and logging.

@@ -15,15 +15,14 @@ use ghcb_rs::{
         kind::Kind,
         mmio::MmioAccess,
         port_io::{Direction, StringTransfer},
-        vcpu::Fulfilment,
+        vcpu::{End, Fulfilment},
         Outcome,
     },
 };
 
 use crate::{
     replies::{
-        assert_deferred, assert_parked, assert_reply, assert_sent, done, exception, filled,
-        refused, Expected,
+        assert_deferred, assert_reply, assert_sent, done, exception, filled, refused, Expected,
     },
     support::{Call, Host, GPA},
 };
@@ -387,35 +386,27 @@ fn userspace_receives_for_the_guest() {
             continue;
         }
         let bytes = 4 * transfer.unit();
-        for (version, scratch, can_defer) in [
-            (Version::V2, GPA + 0x80c, true),
-            (Version::V2, GPA + 0x80c, false),
-            (Version::V1, MEMORY + 0x123, true),
+        for (version, scratch, end) in [
+            (Version::V2, GPA + 0x80c, End::Completed),
+            (Version::V2, GPA + 0x80c, End::Resumed),
+            (Version::V1, MEMORY + 0x123, End::Completed),
+            (Version::V1, MEMORY + 0x123, End::Resumed),
         ] {
             let mut host = transfer.host(version, scratch, 4);
-            (host.answer, host.can_defer) = (Fulfilment::Userspace, can_defer);
-            let is_deferred = can_defer && version == Version::V2;
-            if is_deferred {
-                assert_deferred(&mut host, transfer.kind());
-            } else {
-                assert_parked(&mut host, transfer.kind(), Outcome::Userspace);
-            }
+            host.answer = Fulfilment::Userspace;
+            assert_deferred(&mut host, transfer.kind());
             let before = host.page.bytes();
             let mut memory = host.memory.clone();
 
             // C: `complete_sev_es_emulated_ins()` and its like work on the copy.
-            let sev_es = &mut host.sev_es;
-            let copy = if is_deferred {
-                &mut sev_es.kept
-            } else {
-                &mut sev_es.scratch
-            };
-            let (_, copy) = copy.as_mut().unwrap();
+            let copy = host.copy().unwrap();
             assert_eq!(copy.len(), bytes);
             copy.fill(0x99);
-            host.complete();
+            host.end(end);
+            host.run();
 
-            let expected = if version == Version::V2 {
+            // What is in the vCPU that the guest has moved to is not the guest's.
+            let expected = if version == Version::V2 && end == End::Completed {
                 filled(0x80c, &vec![0x99; bytes])
             } else {
                 done(0, &[])
@@ -460,9 +451,12 @@ fn userspace_sends_what_kvm_took_at_once() {
         let elements = (at_once / transfer.unit() + 1) as u64;
         let mut host = transfer.host(Version::V1, MEMORY + 0x123, elements);
         host.answer = Fulfilment::Userspace;
-        assert_parked(&mut host, transfer.kind(), Outcome::Userspace);
-        assert!(!host.sev_es.write_back);
+        assert_deferred(&mut host, transfer.kind());
+        let (before, memory) = (host.page.bytes(), host.memory.clone());
+        assert!(host.copy().is_some_and(|copy| copy.len() > at_once));
         host.complete();
+        done(0, &[]).assert_in(&before, &host.page.bytes());
+        assert!(host.memory == memory);
         assert!(!host.holds_anything());
     }
 }

@@ -80,20 +80,17 @@ fn asked(call: &Call, asked: &mut Vec<Asked>) {
 /// What userspace makes of a parked exit: what KVM would have made of it.
 fn serve(host: &mut Host) {
     let device = host.device;
-    let is_in = host.sev_es.write_back || host.sev_es.deferred;
-    let copy = if host.sev_es.deferred {
-        &mut host.sev_es.kept
-    } else {
-        &mut host.sev_es.scratch
-    };
-    match (
-        copy,
-        host.log.iter().rev().find_map(|call| match call {
-            Call::PortIo(access) => Some(*access),
-            _ => None,
-        }),
-    ) {
-        (Some((_, copy)), _) if is_in => {
+    let is_in = host
+        .sev_es
+        .words
+        .decode()
+        .is_some_and(|record| record.exit.receives());
+    let access = host.log.iter().rev().find_map(|call| match call {
+        Call::PortIo(access) => Some(*access),
+        _ => None,
+    });
+    match (host.copy(), access) {
+        (Some(copy), _) if is_in => {
             for (byte, said) in copy.iter_mut().zip(device.to_le_bytes().iter().cycle()) {
                 *byte = *said;
             }
@@ -120,7 +117,7 @@ fn ours(case: &Case) -> Result {
         .log
         .iter()
         .any(|call| matches!(call, Call::TraceExit(..) | Call::Park(..) | Call::Defer(..)));
-    if (host.sev_es.ghcb || host.sev_es.deferred) && host.sev_es.hold.is_none() {
+    if host.sev_es.is_pending() {
         serve(&mut host);
     }
     host.complete();

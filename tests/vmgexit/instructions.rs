@@ -13,13 +13,13 @@ use ghcb_rs::{
         context::Context,
         instruction::{Emulation, Instruction},
         kind::Kind,
-        vcpu::{Fulfilment, Registers},
+        vcpu::{End, Fulfilment, Registers},
         Outcome,
     },
 };
 
 use crate::{
-    replies::{assert_deferred, assert_parked, assert_reply, done, exception, refused},
+    replies::{assert_deferred, assert_reply, done, exception, refused},
     support::{Call, Host},
 };
 
@@ -321,45 +321,17 @@ fn userspace_may_do_it() {
 #[test]
 fn userspace_may_refuse_an_msr() {
     for event in EVENTS.iter().filter(|event| event.code == 0x7c) {
-        for hand_back in [false, true] {
-            let fault = exception(EventInjection::GP_WITHOUT_ERROR_CODE);
-            let mut host = host(event, &EVERYTHING);
-            host.answer = Fulfilment::Userspace;
-            assert_deferred(&mut host, event.kind);
-            let before = host.page.bytes();
-            host.refuse_msr();
-            if hand_back {
-                host.hand_back();
-                fault.assert_in(&before, &host.page.bytes());
-                continue;
-            }
-            host.complete();
-            let fault = fault.with(&unchanged(event, &EVERYTHING));
-            fault.assert_in(&before, &host.page.bytes());
-            assert!(!host.holds_anything());
-        }
-    }
-}
-
-#[test]
-fn c_takes_over_what_userspace_may_do() {
-    for event in &EVENTS {
-        // Before the exit, and after it.
-        for can_defer in [false, true] {
-            let mut host = host(event, &EVERYTHING);
-            (host.answer, host.can_defer) = (Fulfilment::Userspace, can_defer);
-            let before = host.page.bytes();
-            if can_defer {
-                assert_deferred(&mut host, event.kind);
-                host.hand_back();
-            } else {
-                assert_parked(&mut host, event.kind, Outcome::Userspace);
-            }
-            host.registers = host.after;
-            host.complete();
-            done(0, &event.returned(&host.after)).assert_in(&before, &host.page.bytes());
-            assert!(!host.holds_anything());
-        }
+        let fault = exception(EventInjection::GP_WITHOUT_ERROR_CODE);
+        let mut host = host(event, &EVERYTHING);
+        host.answer = Fulfilment::Userspace;
+        assert_deferred(&mut host, event.kind);
+        let before = host.page.bytes();
+        host.end(End::Refused);
+        let fault = fault.with(&unchanged(event, &EVERYTHING));
+        fault.assert_in(&before, &host.page.bytes());
+        host.run();
+        fault.assert_in(&before, &host.page.bytes());
+        assert!(!host.holds_anything());
     }
 }
 

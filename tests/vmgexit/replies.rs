@@ -137,7 +137,7 @@ pub(crate) fn assert_reply(
     host
 }
 
-/// Handles a request that is left to userspace or a SIPI.
+/// Handles a request that is left to a SIPI.
 pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: Outcome) {
     let before = host.page.bytes();
     assert_eq!(host.vmgexit(), outcome);
@@ -155,7 +155,7 @@ pub(crate) fn assert_deferred(host: &mut Host, kind: Kind) {
     // But for the marks of the request.
     before[0x3f0..0x400].fill(0);
     assert_eq!(before, host.page.bytes());
-    assert!(host.sev_es.deferred && !host.sev_es.ghcb && !host.page.is_viewed());
+    assert!(host.sev_es.is_pending() && !host.sev_es.ghcb && !host.page.is_viewed());
     assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);
 }
 

@@ -104,7 +104,7 @@ fn ap_reset_hold_ends_without_a_sipi() {
         host.held = held;
         assert_parked(&mut host, Kind::ApResetHold, held);
         // The page must be mapped when C code delivers a SIPI.
-        let park = Call::Park(0x8000_0004, 5, 6, false);
+        let park = Call::Park(0x8000_0004, 5, 6);
         assert_eq!(
             host.asked(),
             [
@@ -118,7 +118,7 @@ fn ap_reset_hold_ends_without_a_sipi() {
 
         let before = host.page.bytes();
         host.complete();
-        done(0, &[]).assert_in(&before, &host.page.bytes());
+        done(0, &host.all_registers()).assert_in(&before, &host.page.bytes());
         assert!(!host.holds_anything());
         assert_eq!(host.sev_es.hold, None);
         assert!(host.log.contains(&Call::TraceExit(0x8000_0004, 0, 0)));
@@ -132,7 +132,7 @@ fn ap_reset_hold_ends_with_a_sipi() {
     let before = host.page.bytes();
     host.sipi();
     host.complete();
-    done(1, &[]).assert_in(&before, &host.page.bytes());
+    done(1, &host.all_registers()).assert_in(&before, &host.page.bytes());
     assert!(!host.holds_anything());
     assert!(host.log.contains(&Call::TraceExit(0x8000_0004, 0, 1)));
 }

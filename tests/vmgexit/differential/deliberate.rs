@@ -216,6 +216,10 @@ fn returned_registers(exit: &Exit<'_>, result: &mut Result) {
         return;
     };
     let case = exit.case;
+    // C completes a hold.
+    if result.asked.contains(&Asked::HoldByPage) {
+        return;
+    }
     let returned: &[usize] = match (case.code, case.info[0]) {
         (0x72, _) => &[RAX, RBX, RCX, RDX],
         (0x87, _) => &[RAX, RCX, RDX],

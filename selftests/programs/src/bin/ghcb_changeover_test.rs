@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The handler changes while userspace has an exit: the one that is there at the end completes it.
 
-use anyhow::Context;
+use anyhow::{ensure, Context, Result};
 use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
@@ -183,12 +183,17 @@ fn test(
                 vm.vcpu(0).set_immediate_exit(false);
             }
             for next in others {
-                if let Err(error) = handler::switch(*next) {
-                    switched = Err(error);
-                }
+                // With a reply pending, the module can neither go nor come.
+                let result = match handler::pending() {
+                    Ok(pending) if *next == Handler::Rust && !pending.is_empty() => stays(&pending),
+                    _ => handler::switch(*next).map(drop),
+                };
+                switched = std::mem::replace(&mut switched, Ok(())).and(result);
             }
         })?;
         switched?;
+        // At the end it goes.
+        handler::switch(*others.last().unwrap_or(first))?;
         let mut check = Check::new();
         check
             .same("exits to userspace", exits, 1)
@@ -208,6 +213,17 @@ fn test(
         check.answered(&idle, &outcome, handler::current(), 0);
         Ok(check.done())
     });
+}
+
+/// The module is kept by the one vCPU of this process, and says so.
+fn stays(pending: &[(u32, u32)]) -> Result<()> {
+    ensure!(
+        pending == [(std::process::id(), 0)],
+        "waited for: {pending:?}"
+    );
+    ensure!(handler::try_remove().is_err(), "the module has gone");
+    ensure!(handler::current() == Handler::C, "it answers again");
+    Ok(())
 }
 
 fn check_received(check: &mut Check, outcome: &Outcome, request: &Request, received: &Received) {

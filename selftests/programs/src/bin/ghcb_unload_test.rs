@@ -24,6 +24,7 @@ use vmm::judge::check::Check;
 use vmm::kernel::balance::Balance;
 use vmm::kernel::handler;
 use vmm::kernel::host::KernelLog;
+use vmm::kernel::module as kernel;
 use vmm::kernel::settings::Setting;
 use vmm::launch::crew::{wait_for, Hand};
 use vmm::launch::vm::{Config, Mail};
@@ -209,14 +210,14 @@ fn unload(
     let outcome = thread::scope(|scope| {
         let guest = scope.spawn(|| vm.take(attempt));
         let asleep = faults.wait(PATIENCE);
-        let remover = scope.spawn(|| {
-            handler::disable()?;
-            handler::remove()
-        });
+        // Switching off waits for nobody.
+        let disabled = handler::disable();
+        check.that("the module says that it is in use", is_refused());
+        let remover = scope.spawn(handler::remove);
         if asleep.is_ok() {
             let gone = wait_for(sleep, || remover.is_finished());
             check.that(
-                "the module waits for the sleeper",
+                "the module stays while somebody sleeps inside",
                 !gone && handler::loaded(),
             );
         }
@@ -228,7 +229,7 @@ fn unload(
             gone && !handler::loaded(),
         );
         let removed = remover.join();
-        asleep.and(woken)?;
+        asleep.and(disabled).and(woken)?;
         match (back, removed) {
             (Ok(back), Ok(removed)) => removed.and(back),
             _ => bail!("a thread panicked"),
@@ -244,13 +245,19 @@ fn unload(
     Ok((outcome, check))
 }
 
+/// Whether the kernel refuses to take the module out because something needs it.
+fn is_refused() -> bool {
+    let error = kernel::remove(handler::NAME).err();
+    error.and_then(|error| error.raw_os_error()) == Some(libc::EWOULDBLOCK)
+}
+
 fn killed(report: &mut Report, module: &Path) {
     for (wait, name) in [
         (
             false,
             "a VMM killed while its vCPU is asleep: the module can go",
         ),
-        (true, "a VMM killed while the module waits for its vCPU"),
+        (true, "a VMM killed whose vCPU keeps the module"),
     ] {
         report.test(name, || {
             let victim = Victim::start(Stage::Asleep)?;
@@ -259,7 +266,7 @@ fn killed(report: &mut Report, module: &Path) {
                 let remover = wait.then(|| scope.spawn(handler::remove));
                 if let Some(remover) = &remover {
                     let gone = wait_for(SLEEP, || remover.is_finished());
-                    check.that("the module waits for the sleeper", !gone);
+                    check.that("the module stays", !gone);
                 }
                 victim.kill()?;
                 match remover {
@@ -279,7 +286,7 @@ fn killed(report: &mut Report, module: &Path) {
     }
 }
 
-/// vCPUs that wait outside the handler: the module goes at once, and C completes what Rust began.
+/// vCPUs that wait outside the handler: a pending reply keeps the module, a hold does not.
 fn waiting(report: &mut Report, module: &Path) {
     report.test("a vCPU with an exit in userspace", || {
         let mut vm = StepVm::new()?;
@@ -287,12 +294,20 @@ fn waiting(report: &mut Report, module: &Path) {
         let memory = page()?;
         memory.set_page(&request.image());
         memory.attach(vm.vm().fd(), SLOT, map::MOVING, 0)?;
-        let mut removed = None;
-        let outcome = vm.take_with(Attempt::msr(map::MOVING), |_, _| {
-            removed = Some(handler::remove());
-        })?;
-        removed.context("no exit")??;
         let mut check = Check::new();
+        let mut disabled = None;
+        let outcome = vm.take_with(Attempt::msr(map::MOVING), |_, _| {
+            disabled = Some(handler::disable());
+            check
+                .that("the module says that it is in use", is_refused())
+                .same(
+                    "who is waited for",
+                    handler::pending().ok(),
+                    Some(vec![(std::process::id(), 0)]),
+                );
+        })?;
+        disabled.context("no exit")??;
+        handler::remove()?;
         let reply = Reply::of(&memory.page());
         check
             .went_on(&outcome)

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const PATCH: &str = "/sys/kernel/livepatch/ghcb_rs";
-const NAME: &str = "ghcb_rs";
+/// Name of the module.
+pub const NAME: &str = "ghcb_rs";
 const SYSFS: &str = "/sys/module/ghcb_rs";
 /// How often to look: short beside what a change-over takes, which is measured.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -67,6 +68,20 @@ pub fn answered() -> Option<u64> {
     let table = fs::read_to_string("/sys/kernel/debug/ghcb_rs/events").ok()?;
     let total = table.lines().find(|line| line.starts_with("total\t"))?;
     total.split('\t').nth(1)?.parse().ok()
+}
+
+/// vCPUs that the module waits for, because their reply is pending: process ID of the VMM, and number.
+pub fn pending() -> Result<Vec<(u32, u32)>> {
+    let path = "/sys/kernel/debug/ghcb_rs/pending";
+    let table = fs::read_to_string(path).context(path)?;
+    let mut rows = Vec::new();
+    for line in table.lines() {
+        let (first, second) = line.split_once('\t').context("not a row of two")?;
+        if first != "calls" {
+            rows.push((first.parse()?, second.parse()?));
+        }
+    }
+    Ok(rows)
 }
 
 /// Make `choice` answer. None if it can't, because there is no module to insert.

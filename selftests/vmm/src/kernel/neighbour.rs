@@ -15,13 +15,8 @@ use std::path::Path;
 pub const HANDLER: &str = "sev_handle_vmgexit";
 /// The function that is called for MSR accesses alone.
 pub const OF_MSR: &str = "svm_complete_emulated_msr";
-/// All functions that the module replaces.
-pub const FUNCTIONS: [&str; 4] = [
-    HANDLER,
-    "sev_es_unmap_ghcb",
-    "sev_vcpu_needs_initialization",
-    OF_MSR,
-];
+/// Functions of kvm_amd that the module replaces, and that are called while a guest runs.
+pub const FUNCTIONS: [&str; 3] = [HANDLER, "sev_vcpu_needs_initialization", OF_MSR];
 /// VMGEXITs of a guest.
 pub const COUNT: usize = 20;
 /// What the module says when another one has such a function.

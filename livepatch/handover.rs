@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is taken over and given back, and who looks after what is left.
+//!
+//! In which order, and when the module may go, says [`takeover`](crate::vmgexit::takeover). A work item looks
+//! for what can be given back: nobody waits, neither the livepatch core with its lock held, nor who takes the
+//! module out, nor a vCPU.
+//!
+//! C headers: `include/linux/rcupdate.h`, `include/linux/workqueue.h`.
+
+use super::{direct::Redirection, news, replacement};
+use crate::{
+    kvm::{
+        deferral::{self, PerCpu},
+        imports::entry,
+    },
+    vmgexit::{
+        takeover::{Machine, Set, Takeover},
+        tally,
+    },
+};
+use kernel::{
+    bindings, fmt,
+    prelude::*,
+    sync::{global_lock, Arc},
+    time::{delay::fsleep, msecs_to_jiffies, Delta, Msecs},
+    workqueue::{
+        self, impl_has_delayed_work, impl_has_work, new_delayed_work, new_work, DelayedWork, Work,
+        WorkItem,
+    },
+};
+
+extern "C" {
+    /// C: `include/linux/rcupdate.h`.
+    fn synchronize_rcu_tasks();
+}
+
+/// How long until the next look while exits are handled here: somebody may have made the livepatch core forget
+/// this patch.
+const SELDOM: Msecs = 1000;
+
+/// The same while a reply is pending, or somebody is inside.
+const OFTEN: Msecs = 50;
+
+/// What handles exits.
+static HANDLING: [Redirection; 1] = [Redirection::new(
+    &raw const entry::SEV_HANDLE_VMGEXIT,
+    replacement::of_sev_handle_vmgexit,
+)];
+
+/// What writes pending replies, and what frees vCPUs that have one.
+static DELIVERY: [Redirection; 6] = [
+    Redirection::new(&raw const entry::SEV_FREE_VCPU, || {
+        replacement::sev_free_vcpu as usize
+    }),
+    Redirection::new(&raw const entry::SEV_VCPU_NEEDS_INITIALIZATION, || {
+        replacement::sev_vcpu_needs_initialization as usize
+    }),
+    Redirection::new(&raw const entry::SVM_COMPLETE_EMULATED_MSR, || {
+        replacement::svm_complete_emulated_msr as usize
+    }),
+    Redirection::new(&raw const entry::COMPLETE_SEV_ES_EMULATED_MMIO, || {
+        replacement::complete_sev_es_emulated_mmio as usize
+    }),
+    Redirection::new(&raw const entry::COMPLETE_SEV_ES_EMULATED_INS, || {
+        replacement::complete_sev_es_emulated_ins as usize
+    }),
+    Redirection::new(&raw const entry::COMPLETE_SEV_ES_EMULATED_OUTS, || {
+        replacement::complete_sev_es_emulated_outs as usize
+    }),
+];
+
+/// The functions of a set. If exits are handed on to C, no reply is ever pending.
+fn functions_of(set: Set) -> &'static [Redirection] {
+    match set {
+        Set::Handling => &HANDLING,
+        Set::Delivery if replacement::is_active() => &DELIVERY,
+        Set::Delivery => &[],
+    }
+}
+
+/// What [`LOCK`] keeps.
+struct State {
+    takeover: Takeover,
+    /// Who looks; `None` before there is anything, and at the end.
+    watch: Option<Arc<Watch>>,
+}
+
+global_lock! {
+    // SAFETY: `init()` comes before anything else of this file.
+    unsafe(uninit) static LOCK: Mutex<State> = State { takeover: Takeover::new(), watch: None };
+}
+
+/// The kernel, with [`LOCK`] held and kvm_amd there, if anything is taken over.
+struct Host;
+
+impl Machine for Host {
+    type Error = Error;
+    type Tallies = PerCpu;
+
+    fn attach(&mut self, set: Set) -> Result {
+        let functions = functions_of(set);
+        for function in functions {
+            // SAFETY: As for `Host`.
+            if let Err(error) = unsafe { function.attach() } {
+                self.detach(set);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, set: Set) -> bool {
+        functions_of(set).iter().rev().fold(true, |all, function| {
+            // SAFETY: As for `Host`.
+            unsafe { function.detach() && all }
+        })
+    }
+
+    /// No function between the jump to a replacement and its count sleeps, nor between its end and the return;
+    /// nor do those that are never counted: what ends an MSR access, what lets a vCPU without a pending reply
+    /// run, and the answer to a request for SEV information. So a task that is there is running, or was
+    /// preempted and is runnable, until it has given up its CPU by itself, has been in user mode, or has entered
+    /// a guest. Also, what each CPU has counted before is seen.
+    fn settle(&mut self) {
+        // SAFETY: In a task that may sleep.
+        unsafe { synchronize_rcu_tasks() };
+    }
+
+    fn hold_module(&mut self) {
+        // SAFETY: The livepatch core has a reference, or the module's initialization is running.
+        unsafe { bindings::__module_get(super::module().cast()) };
+    }
+
+    fn release_module(&mut self) {
+        // SAFETY: There is the reference that `hold_module()` has taken. Code that still runs is waited for by
+        // `finish()`, which the module's end calls.
+        unsafe { bindings::module_put(super::module().cast()) };
+    }
+
+    fn tallies(&self) -> &PerCpu {
+        &PerCpu
+    }
+}
+
+/// The work items that look.
+#[pin_data]
+struct Watch {
+    /// At once.
+    #[pin]
+    now: Work<Self, 0>,
+    /// After a while.
+    #[pin]
+    later: DelayedWork<Self, 1>,
+}
+
+impl_has_work! {
+    impl HasWork<Self, 0> for Watch { self.now }
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self, 1> for Watch { self.later }
+}
+
+impl WorkItem<0> for Watch {
+    type Pointer = Arc<Self>;
+
+    fn run(_: Arc<Self>) {
+        look();
+    }
+}
+
+impl WorkItem<1> for Watch {
+    type Pointer = Arc<Self>;
+
+    fn run(_: Arc<Self>) {
+        look();
+    }
+}
+
+/// Looks once, and sees to it that somebody looks again if need be.
+fn look() {
+    let mut state = LOCK.lock();
+    if state.takeover.is_handling() && super::is_forgotten() {
+        state.takeover.end(&mut Host);
+        news::given_back();
+    }
+    if state.takeover.look(&mut Host) {
+        state.look_later();
+    }
+}
+
+impl State {
+    /// Has somebody look at once.
+    fn look_soon(&self) {
+        if let Some(watch) = &self.watch {
+            let _ = workqueue::system_long().enqueue::<_, 0>(watch.clone());
+        }
+    }
+
+    /// Has somebody look after a while, unless somebody will anyway.
+    fn look_later(&self) {
+        let delay = if self.takeover.is_handling() {
+            SELDOM
+        } else {
+            OFTEN
+        };
+        if let Some(watch) = &self.watch {
+            let _ = workqueue::system_long()
+                .enqueue_delayed::<_, 1>(watch.clone(), msecs_to_jiffies(delay));
+        }
+    }
+}
+
+/// Makes the lock ready.
+///
+/// # Safety
+///
+/// To be called once, and before any other function here.
+pub(super) unsafe fn init() {
+    // SAFETY: By the caller.
+    unsafe { LOCK.init() };
+}
+
+/// Begins to look.
+pub(super) fn start() -> Result {
+    let watch = Arc::pin_init(
+        pin_init!(Watch {
+            now <- new_work!("ghcb_rs"),
+            later <- new_delayed_work!("ghcb_rs_later"),
+        }),
+        GFP_KERNEL,
+    )?;
+    LOCK.lock().watch = Some(watch);
+    Ok(())
+}
+
+/// Takes over what is not taken over yet. Called with kvm_amd in place.
+pub(super) fn begin() -> Result {
+    let mut state = LOCK.lock();
+    let result = state.takeover.begin(&mut Host);
+    // Not at once: the livepatch core says that the patch is enabled when this has returned.
+    state.look_later();
+    result
+}
+
+/// Gives new exits back; the rest follows when it is not needed any more.
+pub(super) fn end() {
+    let mut state = LOCK.lock();
+    state.takeover.end(&mut Host);
+    state.look_soon();
+}
+
+/// Gives everything back: kvm_amd goes, with no vCPU left.
+pub(super) fn abandon() {
+    let mut state = LOCK.lock();
+    state.takeover.abandon(&mut Host);
+    state.look_soon();
+}
+
+/// The end of the module: nothing looks any more.
+///
+/// Normally nothing is left, because the module could not go while there was. It is waited for where the
+/// module's initialization has failed, when its functions may have been redirected for a moment.
+pub(super) fn finish() {
+    loop {
+        let mut state = LOCK.lock();
+        state.takeover.end(&mut Host);
+        if !state.takeover.look(&mut Host) {
+            break;
+        }
+        drop(state);
+        fsleep(Delta::from_millis(10));
+    }
+    let Some(watch) = LOCK.lock().watch.take() else {
+        return;
+    };
+    // SAFETY: Both have been initialized, and live as long as `watch`. Nobody queues them any more.
+    unsafe {
+        bindings::flush_work(Work::raw_get(&raw const watch.now));
+        let later = DelayedWork::raw_as_work(&raw const watch.later);
+        let work = Work::raw_get(later);
+        bindings::flush_delayed_work(kernel::container_of!(work, bindings::delayed_work, work));
+    }
+}
+
+/// Writes who is waited for: the number of calls in flight, then process ID of the VMM and vCPU, a line for
+/// each pending reply.
+pub(super) fn write_pending(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let state = LOCK.lock();
+    writeln!(f, "calls\t{}", tally::inside(&PerCpu))?;
+    if !state.takeover.is_delivering() {
+        return Ok(());
+    }
+    // SAFETY: kvm_amd is there while anything is taken over; before it goes, `abandon()` takes the lock.
+    unsafe { deferral::write_pending(f) }
+}

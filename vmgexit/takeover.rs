@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How functions of KVM's are taken over and given back: in which order, and when the module may go.
+//!
+//! There are two sets. *Handling* answers new exits; giving it back takes effect at once, and waits for
+//! nobody. *Delivery* writes replies that are pending, for which a VMM may take as long as it likes: it stays
+//! until there is none, and with it the module, which holds a reference to itself.
+//!
+//! ```text
+//!            begin()                end()                look()                 look()
+//! Away ────────────────► Taken ───────────────► Draining ───────► Leaving ───────────────► Away
+//!      handling, delivery        no handling      nothing to       no delivery   nobody
+//!      and a reference                            deliver                        inside
+//! ```
+//!
+//! C knows nothing of pending replies, and need not: while there are any, all that could meet one is ours.
+
+use super::tally::{inside, nothing_to_deliver, Tallies};
+
+/// A set of functions that are taken over and given back together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// What handles exits.
+    Handling,
+    /// What writes pending replies, and what meets a vCPU that has one.
+    Delivery,
+}
+
+/// The machine on which functions are taken over.
+pub trait Machine {
+    /// Why a function cannot be taken over.
+    type Error;
+
+    /// Where calls and pending replies are counted.
+    type Tallies: Tallies;
+
+    /// Takes a set over: all of it, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// The machine says why.
+    fn attach(&mut self, set: Set) -> Result<(), Self::Error>;
+
+    /// Gives a set back. Calls that have begun go on. False if the machine does not take it.
+    fn detach(&mut self, set: Set) -> bool;
+
+    /// Waits until each call that had begun when its function was given back has been counted, and each
+    /// that has been counted as over has left the module. Waits for nobody who sleeps.
+    fn settle(&mut self);
+
+    /// Takes a reference to the module, which must have one.
+    fn hold_module(&mut self);
+
+    /// Drops that reference: the module may go as soon as this returns.
+    fn release_module(&mut self);
+
+    /// The counters.
+    fn tallies(&self) -> &Self::Tallies;
+}
+
+/// What is taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takeover {
+    handling: bool,
+    delivery: bool,
+    held: bool,
+}
+
+impl Takeover {
+    /// Nothing is.
+    pub const fn new() -> Self {
+        Self {
+            handling: false,
+            delivery: false,
+            held: false,
+        }
+    }
+
+    /// Whether new exits are handled here.
+    pub const fn is_handling(&self) -> bool {
+        self.handling
+    }
+
+    /// Whether pending replies are written here.
+    pub const fn is_delivering(&self) -> bool {
+        self.delivery
+    }
+
+    /// Whether something has to be looked after by [`look()`](Self::look).
+    pub const fn is_over(&self) -> bool {
+        !self.held
+    }
+
+    /// Takes over what is not taken over yet.
+    ///
+    /// # Errors
+    ///
+    /// As the machine says. New exits are C's then; the rest is for [`look()`](Self::look).
+    pub fn begin<M: Machine>(&mut self, machine: &mut M) -> Result<(), M::Error> {
+        if !self.held {
+            machine.hold_module();
+            self.held = true;
+        }
+        // In this order: there is no exit without someone to write its reply.
+        if !self.delivery {
+            machine.attach(Set::Delivery)?;
+            self.delivery = true;
+        }
+        if !self.handling {
+            machine.attach(Set::Handling)?;
+            self.handling = true;
+        }
+        Ok(())
+    }
+
+    /// Gives new exits back to C. Waits for nobody.
+    pub fn end<M: Machine>(&mut self, machine: &mut M) {
+        if self.handling && machine.detach(Set::Handling) {
+            self.handling = false;
+        }
+    }
+
+    /// Gives back what is not needed any more, and lets the module go when that is all.
+    ///
+    /// True if it has to be looked at again later: exits are handled here, a reply is pending, or somebody
+    /// is inside.
+    pub fn look<M: Machine>(&mut self, machine: &mut M) -> bool {
+        if self.handling {
+            return true;
+        }
+        if self.delivery {
+            // Without it, a call on its way to being counted could still defer a reply.
+            machine.settle();
+            if !nothing_to_deliver(machine.tallies()) || !machine.detach(Set::Delivery) {
+                return true;
+            }
+            self.delivery = false;
+        }
+        self.leave(machine)
+    }
+
+    /// Gives everything back because KVM goes: it has no vCPU any more, and so no reply is pending.
+    pub fn abandon<M: Machine>(&mut self, machine: &mut M) {
+        self.end(machine);
+        if self.delivery && machine.detach(Set::Delivery) {
+            self.delivery = false;
+        }
+    }
+
+    /// Lets the module go if nobody is inside, when everything has been given back.
+    fn leave<M: Machine>(&mut self, machine: &mut M) -> bool {
+        if self.held {
+            machine.settle();
+            if inside(machine.tallies()) != 0 {
+                return true;
+            }
+            // Who has just been counted as over has not returned yet.
+            machine.settle();
+            self.held = false;
+            machine.release_module();
+        }
+        false
+    }
+}
