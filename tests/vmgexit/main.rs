@@ -16,6 +16,7 @@ mod support;
 
 mod replies;
 
+mod between_exits;
 mod buffers;
 mod complaints;
 mod differential;
