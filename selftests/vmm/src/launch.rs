@@ -5,5 +5,6 @@ pub mod crew;
 pub mod image;
 pub mod paging;
 pub mod sev;
+pub mod successor;
 pub mod vm;
 pub mod watchdog;

@@ -101,6 +101,31 @@ impl StepVm {
         }
     }
 
+    /// Offer one step, and run until its first exit to userspace, which is answered and not completed.
+    pub fn begin(&mut self, attempt: &Attempt) -> Result<Exit> {
+        Table::offer(self.vm.memory(), std::slice::from_ref(attempt));
+        let exit = self.vm.vcpu(0).run();
+        ensure!(!is_doorbell(&exit), "no exit to userspace");
+        Ok(exit)
+    }
+
+    /// Run on from there until the guest is back at its doorbell; the exits meanwhile.
+    pub fn finish(vcpu: &mut Vcpu) -> Result<Vec<Exit>> {
+        let watchdog = Watchdog::start(PATIENCE)?;
+        let mut exits = Vec::new();
+        loop {
+            let exit = vcpu.run();
+            if is_doorbell(&exit) {
+                return Ok(exits);
+            }
+            ensure!(
+                !watchdog.barked() && !is_fatal(&exit),
+                "no end: {exits:?}, then {exit:?}"
+            );
+            exits.push(exit);
+        }
+    }
+
     /// Take steps in turn. Fewer outcomes than attempts mean that the guest died of the last.
     pub fn take_all(&mut self, attempts: &[Attempt]) -> Result<Vec<Outcome>> {
         let mut outcomes = Vec::new();

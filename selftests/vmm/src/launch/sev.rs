@@ -27,6 +27,8 @@ const LAUNCH_MEASURE: u32 = 6;
 const LAUNCH_FINISH: u32 = 7;
 const GUEST_STATUS: u32 = 16;
 const INIT2: u32 = 22;
+/// `KVM_SEV_ES_INIT`, for VMs of the default type.
+const ES_INIT: u32 = 1;
 
 /// State that GUEST_STATUS reports for a guest that may run.
 const STATE_RUNNING: u32 = 3;
@@ -49,20 +51,34 @@ pub struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
+    /// Make `vm`, of the default type, an SEV-ES guest as before `KVM_SEV_INIT2`: protocol version 1, and state
+    /// that userspace may read and write.
+    pub fn init_old(vm: &'a VmFd) -> Result<Self> {
+        let launch = Self::open(vm)?;
+        launch
+            .command(ES_INIT, &mut ())
+            .context("KVM_SEV_ES_INIT")?;
+        Ok(launch)
+    }
+
     /// Make `vm` an SEV-ES guest that speaks `ghcb_version`; zero leaves the choice to KVM.
     pub fn init(vm: &'a VmFd, ghcb_version: u16) -> Result<Self> {
-        let firmware = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/sev")
-            .context("open /dev/sev")?;
-        let launch = Self { vm, firmware };
+        let launch = Self::open(vm)?;
         let mut init = Init2 {
             ghcb_version,
             ..Default::default()
         };
         launch.command(INIT2, &mut init).context("KVM_SEV_INIT2")?;
         Ok(launch)
+    }
+
+    fn open(vm: &'a VmFd) -> Result<Self> {
+        let firmware = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/sev")
+            .context("open /dev/sev")?;
+        Ok(Self { vm, firmware })
     }
 
     /// Encrypt `ranges` and the state of all vCPUs; afterwards the guest may run.

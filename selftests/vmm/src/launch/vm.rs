@@ -24,6 +24,8 @@ pub struct Config {
     pub irqchip: bool,
     /// A slot of one page at [`map::EXTRA`].
     pub extra: bool,
+    /// Whether the VM is of the kind before `KVM_SEV_INIT2`.
+    pub old: bool,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             ghcb_version: 0,
             irqchip: false,
             extra: false,
+            old: false,
         }
     }
 }
@@ -62,9 +65,13 @@ impl Vm {
         let kvm = Kvm::new().context("open /dev/kvm")?;
         let c_bit = sev::c_bit(&kvm)?;
         let vm = kvm
-            .create_vm_with_type(sev::VM_TYPE)
+            .create_vm_with_type(if config.old { 0 } else { sev::VM_TYPE })
             .context("KVM_CREATE_VM of type SEV-ES")?;
-        let launch = sev::Launch::init(&vm, config.ghcb_version)?;
+        let launch = if config.old {
+            sev::Launch::init_old(&vm)
+        } else {
+            sev::Launch::init(&vm, config.ghcb_version)
+        }?;
         if config.irqchip {
             vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
         }
@@ -185,6 +192,11 @@ impl Vcpu {
         Ok(Self { fd })
     }
 
+    /// A vCPU that has a descriptor.
+    pub(crate) fn of(fd: VcpuFd) -> Self {
+        Self { fd }
+    }
+
     /// Enter the guest once; reads by the guest are answered when it is entered again.
     pub fn run(&mut self) -> Exit {
         if let Err(error) = self.fd.run().map(drop) {
@@ -279,7 +291,7 @@ fn memory(config: &Config) -> Result<GuestMemoryMmap> {
     GuestMemoryMmap::from_ranges(&ranges).context("guest memory")
 }
 
-fn attach(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<()> {
+pub(crate) fn attach(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<()> {
     use vm_memory::GuestMemoryRegion;
     for (slot, region) in (0..).zip(memory.iter()) {
         let start = region.start_addr();
