@@ -3,6 +3,9 @@
 #
 # The module beside kvm_amd, each step a test: in before and after it, beside another one, refused.
 
+# $module, $patch and the like are those of lib.sh, which whoever sources this has sourced.
+# shellcheck disable=SC2154
+
 # answered_in_rust COMMAND...: COMMAND passes, and at least one VMGEXIT of it was answered in Rust.
 answered_in_rust() {
 	local before after
