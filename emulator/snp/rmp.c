@@ -20,7 +20,8 @@
 #include "rmp.h"
 
 #define BOOKKEEPING     (16 * KiB)
-/* q35: what does not fit below is above 4 GiB */
+/* q35: from this much on, 2 GiB are below 4 GiB and the rest above */
+#define MEMORY_MIN      (2816 * MiB)
 #define BELOW_4G        (2 * GiB)
 
 bool snp_rmp_on;
@@ -99,8 +100,8 @@ void snp_rmp_setup(Error **errp)
     hwaddr xlat, len = SEV_PAGE;
     MemoryRegion *mr;
 
-    if (current_machine->ram_size <= BELOW_4G) {
-        error_setg(errp, "SEV-SNP needs more than 2 GiB of memory: the reverse map table lies above 4 GiB");
+    if (current_machine->ram_size < MEMORY_MIN) {
+        error_setg(errp, "SEV-SNP needs at least 2816 MiB of memory: the reverse map table lies above 4 GiB");
         return;
     }
     nr_rmp = (4 * GiB + current_machine->ram_size - BELOW_4G) / SEV_PAGE;
