@@ -5,8 +5,8 @@
 //! The kernel's livepatch core gives a switch in sysfs, calls that are in order with the loading and
 //! unloading of kvm_amd, relocations to what is not exported, and a module that cannot be removed while
 //! the patch is enabled. What it redirects itself is one function that hardly ever runs; the others are
-//! redirected by [`direct`] when kvm_amd is there, in the order that [`handover`] keeps. [`going`] hears of
-//! what the core does not tell.
+//! redirected by [`direct`] when kvm_amd is loaded, in the order that [`handover`] keeps. [`going`] detects that
+//! kvm_amd is unloaded when the core does not call its callbacks.
 
 mod direct;
 mod going;
@@ -80,8 +80,8 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
     }
 }
 
-/// Called when every task has changed over to the patch, also when someone changed their mind while the
-/// patch was being disabled.
+/// Called when every task has changed over to the patch, also when the patch is enabled again while it is
+/// being disabled.
 ///
 /// # Safety
 ///
@@ -95,7 +95,7 @@ unsafe extern "C" fn post_patch(_: *mut klp_object) {
     }
 }
 
-/// Called before kvm_amd is given back, before it goes, and when patching it has failed.
+/// Called before kvm_amd is unpatched or unloaded, and when patching it has failed.
 ///
 /// # Safety
 ///
@@ -105,7 +105,7 @@ unsafe extern "C" fn unpatch(_: *mut klp_object) {
     news::given_back();
 }
 
-/// Stands for a function that is called once, when kvm_amd goes: a livepatch has to replace something.
+/// Replaces a function that is called once, when kvm_amd is unloaded: a livepatch must replace at least one.
 ///
 /// # Safety
 ///
@@ -115,7 +115,7 @@ unsafe extern "C" fn sev_hardware_unsetup() {
     unsafe { imports::c_sev_hardware_unsetup() };
 }
 
-/// Whether a function has room for ftrace where [`imports`] expects it, used or not.
+/// Whether a function has the NOP or the call of ftrace where [`imports`] expects it.
 ///
 /// # Safety
 ///
@@ -179,7 +179,7 @@ static PATCH: Shared<klp_patch> = Shared(UnsafeCell::new({
     patch
 }));
 
-/// Whether the livepatch core has disabled the patch, or made it forgotten for one that takes the place of all.
+/// Whether the livepatch core has disabled the patch, or dropped it for a cumulative one.
 fn is_forgotten() -> bool {
     // SAFETY: The core sets the field, which is as large as a byte, under its own lock; a stale value is as good.
     !unsafe { (&raw const (*PATCH.0.get()).enabled).read_volatile() }
@@ -191,7 +191,7 @@ fn module() -> *mut bindings::module {
     unsafe { (*PATCH.0.get()).mod_ }
 }
 
-/// Makes the room ready.
+/// Initializes the lock of the handover.
 ///
 /// # Safety
 ///
@@ -201,12 +201,12 @@ pub(crate) unsafe fn init() {
     unsafe { handover::init() };
 }
 
-/// Writes who is waited for before the module can go.
+/// Writes what keeps the module from being removed.
 pub(crate) fn write_pending(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     handover::write_pending(f)
 }
 
-/// The end of the module, which nobody refers to any more.
+/// Called when the module is removed, with no reference to it left.
 pub(crate) fn end() {
     going::forget();
     handover::finish();

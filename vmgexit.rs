@@ -79,22 +79,22 @@ impl Outcome {
     }
 }
 
-/// What a family of events makes of a request.
+/// What happens to the reply, and what a family of events leaves to others.
 pub(crate) enum Flow<B> {
-    /// The exit is complete.
+    /// Write this reply; the exit is complete.
     Reply(Reply),
-    /// KVM did not do it.
+    /// Reply that KVM did not carry the request out.
     Failed(Fulfilment),
-    /// The reply is "no action", and KVM_RUN ends: nothing is returned by what userspace does.
+    /// Reply early, with "no action", and end KVM_RUN: what userspace then does returns nothing.
     Leave(Outcome),
-    /// Userspace says what the reply is; the data of a scratch area come along.
+    /// Reply later, with what userspace returns. The copy of a scratch area is kept until then.
     Defer(Option<Scratch<B>>),
-    /// The vCPU waits for a SIPI; KVM returns these registers as they are.
+    /// C replies, when a SIPI or something else wakes the vCPU; it returns these registers.
     Hold(Registers),
 }
 
 impl<B> Flow<B> {
-    /// What becomes of an access to data that userspace has no part in: nothing is returned in registers.
+    /// The flow after an access that returns nothing in registers and is complete without userspace.
     #[inline(always)]
     fn after(fulfilment: Fulfilment) -> Self {
         match fulfilment {
@@ -107,7 +107,8 @@ impl<B> Flow<B> {
 /// Handles a VMGEXIT. C: `sev_handle_vmgexit()`.
 ///
 /// `begin` counts a call in flight; dropping what it returns ends that call. All that may sleep is done
-/// in between. An untraced request for SEV information is not counted: its answer takes a few moves.
+/// in between. A request for SEV information is not counted if it is not traced: its answer is a few
+/// instructions long and cannot sleep.
 #[inline(always)]
 pub fn handle<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
     match vcpu.ghcb_msr().info() {
@@ -121,19 +122,19 @@ pub fn handle<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outc
     }
 }
 
-/// Handles any request in the MSR: in a function of its own, for the registers that it saves.
+/// Handles any request in the MSR. Not inlined, so that the frequent requests save fewer registers.
 #[inline(never)]
 fn handle_msr<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
     let _call = begin();
     msr_protocol::handle(vcpu)
 }
 
-/// Handles a request in the page: in a function of its own, for the registers that it saves.
+/// Handles a request in the page. Not inlined, so that the frequent requests in the MSR save fewer registers.
 #[inline(never)]
 fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
     let _call = begin();
     let gpa = vcpu.ghcb_msr().0;
-    // A page that is not there can carry no reply: the guest runs on, as with KVM's C handler.
+    // Without a page there is nowhere to reply: resume the guest, as C does.
     let page = if gpa != 0 { vcpu.open(gpa) } else { Err(Fault) };
     let outcome = page.and_then(|page| {
         let outcome = answer(vcpu, &page, gpa);
@@ -163,7 +164,7 @@ fn answer<V: Vcpu>(vcpu: &mut V, page: &V::Page, gpa: u64) -> Result<Outcome, Fa
     }
 }
 
-/// Answers a frequent event: a copy of the path for each, in which the compiler knows the exit code.
+/// Answers a frequent event. The compiler makes a copy of the path for each, with its exit code a constant.
 #[inline(always)]
 fn answer_one<V: Vcpu, const EXIT_CODE: u64>(
     vcpu: &mut V,
@@ -194,12 +195,12 @@ fn answer_any<V: Vcpu>(
     header: Header,
 ) -> Result<Outcome, Fault> {
     let (code, info1) = (header.exit_code(), header.info1());
-    // What is returned is taken, too: an error leaves it as it was.
+    // Read the registers that the event returns, too: an error reply returns them unchanged.
     let wanted = code.operands(info1).union(code.returned(info1));
     let snapshot = Snapshot::read(header, page, wanted.union(Context::FIELDS))?;
     let exit = Exit::of(&snapshot);
     vcpu.trace_enter(exit);
-    // As in C, before it is known whether the request is one.
+    // As in C, also for a request that is then refused.
     vcpu.set_context(&Context::of(&snapshot));
     let request = match prove(vcpu, gpa, &snapshot) {
         Ok(request) => request,
@@ -210,7 +211,7 @@ fn answer_any<V: Vcpu>(
         }
     };
     let kind = Kind::of(exit.code, exit.info1);
-    // The families whose events are frequent reply themselves: they know the reply's form.
+    // Frequent events reply here: which registers they return is known at compile time.
     let flow = match request {
         Request::Instruction(request) => match request.emulate(vcpu) {
             Fulfilment::Done => {
@@ -246,7 +247,7 @@ fn answer_any<V: Vcpu>(
     }
 }
 
-/// Decides whether this is a request at all, in the order of KVM's C handler, and decodes it.
+/// Checks a request in the order in which KVM's C handler does, and decodes it.
 #[inline(always)]
 fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, ErrorReason> {
     if snapshot.header().usage() != Usage::DEFAULT {
@@ -262,7 +263,7 @@ fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, Er
     Request::decode(snapshot, vcpu.version(), gpa)
 }
 
-/// Answers what is no legal request: what the event returns stays as the request has it.
+/// Refuses a request that is not legal. The registers that the event returns are those of the request.
 #[cold]
 #[inline(never)]
 fn refuse<V: Vcpu>(
@@ -285,7 +286,7 @@ fn refuse<V: Vcpu>(
     write(vcpu, page, exit.code, kind, reply)
 }
 
-/// Writes the reply, or leaves the exit to those who will end it.
+/// Writes the reply, or records that it is written later or by C.
 #[inline(always)]
 fn conclude<V: Vcpu>(
     vcpu: &mut V,
@@ -298,7 +299,7 @@ fn conclude<V: Vcpu>(
         Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
         Flow::Failed(fulfilment) => fail(vcpu, page, exit, kind, fulfilment),
         Flow::Leave(outcome) => {
-            // A page that is lost meanwhile does not keep the data from the device.
+            // If the page is no longer there, the device still gets the data.
             if write(vcpu, page, exit.code, kind, Reply::no_action(0)).is_err() {
                 unreachable_page(vcpu);
             }

@@ -11,7 +11,7 @@ use kernel::{alloc::flags, prelude::*};
 pub(crate) enum Buffer {
     /// Memory of its own.
     Allocated(KVVec<u8>),
-    /// A place that the vCPU has anyway. C: `kvm_vcpu.mmio_fragments[0].val`, which SEV-ES guests do not
+    /// Storage that KVM already owns in the vCPU. C: `kvm_vcpu.mmio_fragments[0].val`, which SEV-ES guests do not
     /// use, and `kvm_vcpu.arch.pio_data`, through which KVM takes what string I/O sends and receives.
     ///
     /// # Invariants

@@ -106,8 +106,8 @@ impl Redirection {
         Ok(())
     }
 
-    /// Gives the function back, if it is redirected. Calls that have begun go on. False if ftrace does not take
-    /// it.
+    /// Restores the function, if it is redirected. Calls in flight continue. Returns false if ftrace fails to
+    /// unregister.
     ///
     /// # Safety
     ///

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! kvm_amd goes, and the livepatch core says nothing of it.
+//! Detects that kvm_amd is unloaded when the livepatch core no longer calls the callbacks.
 //!
-//! A livepatch that takes the place of all others (`klp_patch.replace`) has the core forget this one: its
-//! callbacks are not called again. The module's notifiers still are.
+//! A cumulative livepatch (`klp_patch.replace`) makes the core drop this one: its callbacks are not called
+//! again. Module notifiers still are.
 //!
 //! C headers: `include/linux/module.h`, `include/linux/notifier.h`.
 
@@ -25,7 +25,7 @@ static NOTIFIER: Shared<notifier_block> = Shared(UnsafeCell::new({
     notifier
 }));
 
-/// Gives kvm_amd its functions back before it goes. Once more than needed if the core has asked for it.
+/// Restores the functions of kvm_amd before it is unloaded. Harmless if the core's callback already has.
 ///
 /// # Safety
 ///
@@ -41,13 +41,13 @@ unsafe extern "C" fn notice(_: *mut notifier_block, state: c_ulong, data: *mut c
     NOTIFY_DONE as c_int
 }
 
-/// Begins to watch.
+/// Registers the notifier.
 pub(super) fn watch() -> Result {
     // SAFETY: The structure is registered once, and lives until `forget()` has taken it out.
     to_result(unsafe { register_module_notifier(NOTIFIER.0.get()) })
 }
 
-/// Ends it.
+/// Unregisters the notifier.
 pub(super) fn forget() {
     // SAFETY: The structure may be registered or not. No call of `notice()` is in progress afterwards.
     unsafe { unregister_module_notifier(NOTIFIER.0.get()) };

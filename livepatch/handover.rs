@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is taken over and given back, and who looks after what is left.
+//! Takes functions of KVM over and gives them back, and waits in the background for what is still pending.
 //!
 //! In which order, and when the module may go, says [`takeover`](crate::vmgexit::takeover). A work item looks
 //! for what can be given back: nobody waits, neither the livepatch core with its lock held, nor who takes the
@@ -35,11 +35,11 @@ extern "C" {
     fn synchronize_rcu_tasks();
 }
 
-/// How long until the next look while exits are handled here: somebody may have made the livepatch core forget
-/// this patch.
+/// Interval between two checks while exits are handled here: the livepatch core may have dropped this patch
+/// for a cumulative one.
 const SELDOM: Msecs = 1000;
 
-/// The same while a reply is pending, or somebody is inside.
+/// Interval while a reply is pending or a call is in flight.
 const OFTEN: Msecs = 50;
 
 /// What handles exits.
@@ -143,7 +143,7 @@ impl Machine for Host {
     }
 }
 
-/// The work items that look.
+/// The work items that check.
 #[pin_data]
 struct Watch {
     /// At once.
@@ -178,7 +178,7 @@ impl WorkItem<1> for Watch {
     }
 }
 
-/// Looks once, and sees to it that somebody looks again if need be.
+/// Checks once, and schedules the next check if something is left.
 fn look() {
     let mut state = LOCK.lock();
     if state.takeover.is_handling() && super::is_forgotten() {
@@ -191,14 +191,14 @@ fn look() {
 }
 
 impl State {
-    /// Has somebody look at once.
+    /// Schedules a check at once.
     fn look_soon(&self) {
         if let Some(watch) = &self.watch {
             let _ = workqueue::system_long().enqueue::<_, 0>(watch.clone());
         }
     }
 
-    /// Has somebody look after a while, unless somebody will anyway.
+    /// Schedules a check after an interval, unless one is scheduled.
     fn look_later(&self) {
         let delay = if self.takeover.is_handling() {
             SELDOM
@@ -212,7 +212,7 @@ impl State {
     }
 }
 
-/// Makes the lock ready.
+/// Initializes the lock.
 ///
 /// # Safety
 ///
@@ -222,7 +222,7 @@ pub(super) unsafe fn init() {
     unsafe { LOCK.init() };
 }
 
-/// Begins to look.
+/// Starts the checks.
 pub(super) fn start() -> Result {
     let watch = Arc::pin_init(
         pin_init!(Watch {
@@ -251,14 +251,14 @@ pub(super) fn end() {
     state.look_soon();
 }
 
-/// Gives everything back: kvm_amd goes, with no vCPU left.
+/// Gives everything back: kvm_amd is being unloaded, and no vCPU is left.
 pub(super) fn abandon() {
     let mut state = LOCK.lock();
     state.takeover.abandon(&mut Host);
     state.look_soon();
 }
 
-/// The end of the module: nothing looks any more.
+/// Ends the checks, when the module is removed.
 ///
 /// Normally nothing is left, because the module could not go while there was. It is waited for where the
 /// module's initialization has failed, when its functions may have been redirected for a moment.

@@ -129,7 +129,7 @@ pub(super) unsafe extern "C" fn svm_complete_emulated_msr(
             deliver(wrap(vcpu), End::Completed);
             return result;
         }
-        // C's would look for the page.
+        // C's function would access the page.
         deliver(wrap(vcpu), End::Refused);
     }
     vmgexit::Outcome::Resume.to_kvm()
@@ -165,7 +165,7 @@ pub(super) unsafe extern "C" fn complete_sev_es_emulated_outs(vcpu: *mut kvm_vcp
     unsafe { complete(vcpu, imports::c_complete_sev_es_emulated_outs) }
 }
 
-/// Lets KVM take in what userspace did, and writes the pending reply, or what of it is there.
+/// Lets KVM complete the access with the data of userspace, and writes the pending reply.
 ///
 /// # Safety
 ///
@@ -203,7 +203,7 @@ fn deliver(mut vcpu: KvmVcpu, end: End) {
     deferral::deliver(&mut vcpu, end);
 }
 
-/// Replaces `sev_free_vcpu()`: a pending reply is pending no more.
+/// Replaces `sev_free_vcpu()`: drops a pending reply.
 ///
 /// # Safety
 ///

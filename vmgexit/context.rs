@@ -2,12 +2,12 @@
 
 //! What KVM keeps of a guest's context from one request to the next: CPL, XCR0 and IA32_XSS.
 //!
-//! C takes them from every request, also from one that it refuses then, and its handlers look at them later:
-//! CPUID, RDPMC and VMMCALL at the CPL, CPUID at the other two, whoever asks for it.
+//! C takes them from every request, also from one that it then refuses. Its handlers read them later: those of
+//! CPUID, RDPMC and VMMCALL the CPL, that of CPUID also the other two.
 
 use crate::ghcb_abi::{bitmap::ValidBitmap, page::Field, snapshot::Snapshot};
 
-/// The context that a request tells.
+/// The context of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// Privilege level at which the guest executed the instruction, zero if it did not say.
@@ -19,7 +19,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The fields that tell it.
+    /// The fields that hold it.
     pub const FIELDS: ValidBitmap = ValidBitmap::of(&[Field::Cpl, Field::Xcr0, Field::Xss]);
 
     /// The context in a snapshot that holds these fields.

@@ -13,7 +13,7 @@ pub struct Fault;
 pub enum Failure {
     /// See [`Fault`].
     Fault,
-    /// The guest is told so.
+    /// The guest gets this error.
     Refused(ErrorReason),
 }
 
@@ -29,7 +29,7 @@ impl From<ErrorReason> for Failure {
     }
 }
 
-/// A scratch area with what lies in it, for as long as userspace works on it.
+/// A scratch area and the copy of its bytes, while userspace carries out the access.
 pub struct Scratch<B> {
     /// Where the area lies.
     pub area: ScratchArea,
@@ -40,11 +40,11 @@ pub struct Scratch<B> {
 /// What a copy of a scratch area is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The guest's data go to a device, which has them when KVM returns.
+    /// The guest sends data to a device, which has all of them when KVM returns.
     Send,
-    /// The guest's data go to a device piece by piece, also after KVM has returned.
+    /// The guest sends data to a device in several pieces, some of them after KVM has returned.
     SendInPieces,
-    /// A device's data go to the guest.
+    /// The guest receives data from a device.
     Receive,
 }
 

@@ -20,7 +20,7 @@ pub struct MmioAccess {
     pub gpa: u64,
     /// Length in bytes; not zero.
     pub len: u32,
-    /// Which way.
+    /// Direction of the data.
     pub direction: Direction,
     /// Where the data lie: `len` bytes.
     pub area: ScratchArea,
@@ -55,7 +55,7 @@ pub(super) fn decode(
 }
 
 impl MmioAccess {
-    /// Does it on a copy of the scratch area.
+    /// Asks KVM to perform the access on a copy of the scratch area.
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(
         self,

@@ -96,7 +96,7 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
             let error = NOT_SNP;
             refuse(vcpu, Kind::MsrRunVmpl, RunVmpl { error })
         }
-        // Addresses of pages do not get here, and would be no requests.
+        // `handle()` is not called with the address of a page.
         MsrRequest::GhcbGpa(_) | MsrRequest::Unknown(_) => {
             vcpu.complain(Complaint::UnknownMsr(msr));
             vcpu.count(Kind::MsrUnknown, Action::MALFORMED_INPUT);
@@ -107,7 +107,7 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
     outcome
 }
 
-/// Answers what is for SEV-SNP alone.
+/// Answers "failed" to a request that is for SEV-SNP guests alone.
 fn refuse<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> Outcome {
     vcpu.count(kind, Action::MALFORMED_INPUT);
     vcpu.set_ghcb_msr(response.encode());

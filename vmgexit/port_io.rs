@@ -16,7 +16,7 @@ use crate::ghcb_abi::{
     version::Version,
 };
 
-/// Which way the data go.
+/// Direction of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the device to the guest.
@@ -50,9 +50,9 @@ pub struct PortAccess {
     pub port: u16,
     /// Bytes at once.
     pub size: IoSize,
-    /// Which way.
+    /// Direction of the data.
     pub direction: Direction,
-    /// RAX: the value to write, and what a short read leaves alone.
+    /// RAX: the value to write; IN of less than four bytes keeps the rest of it.
     pub rax: u64,
 }
 
@@ -65,7 +65,7 @@ pub struct StringTransfer {
     pub size: IoSize,
     /// Number of elements; not zero.
     pub count: u32,
-    /// Which way.
+    /// Direction of the data.
     pub direction: Direction,
     /// Where the data lie: `count` times `size` bytes.
     pub area: ScratchArea,
@@ -85,7 +85,7 @@ pub(super) fn decode(
         Direction::Out
     };
     let Some(size) = io.size() else {
-        // Without a size there is nothing to transfer; with several sizes there is no telling what.
+        // No size: nothing is transferred, as in C. Several size bits: no instruction has such a size.
         return if io.size_bits() == 0 {
             Ok(Request::Nothing)
         } else {
@@ -121,7 +121,7 @@ pub(super) fn decode(
 }
 
 impl PortAccess {
-    /// Does it.
+    /// Asks KVM to perform the access.
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
         vcpu.port_io(self)
@@ -132,7 +132,7 @@ impl StringTransfer {
     /// Most bytes that KVM takes at once, in C the size of `kvm_vcpu_arch.pio_data`.
     const MOST_AT_ONCE: u64 = PAGE_SIZE as u64;
 
-    /// Does it on a copy of the scratch area.
+    /// Asks KVM to perform the transfer on a copy of the scratch area.
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(
         self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the handling path asks of the host, and tells it.
+//! The host, as the handling path sees it: registers, results, complaints, and the traits of a vCPU.
 
 pub use super::{
     memory::{Failure, Fault, Memory, Purpose, Scratch},
@@ -43,7 +43,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Those that a request supplies; zero for the others, as in C.
+    /// The registers of a request; one that is not marked valid is zero, as in C.
     #[inline(always)]
     pub(super) const fn of(snapshot: &Snapshot) -> Self {
         Self {
@@ -55,9 +55,9 @@ impl Registers {
         }
     }
 
-    /// `reply` with those of them that the event returns.
+    /// Adds to `reply` the registers that the event returns.
     ///
-    /// Also an exception or an error: some guests look at what is marked valid, and at nothing else.
+    /// Also to an exception or an error: some guests check which registers are marked valid, and nothing else.
     #[inline(always)]
     pub(super) fn returned_with(&self, reply: Reply, exit: Exit) -> Reply {
         let returned = exit.code.returned(exit.info1);
@@ -85,7 +85,7 @@ pub enum Fulfilment {
     Done,
     /// The guest shall raise an exception instead.
     Exception(EventInjection),
-    /// KVM would not do it, and C's handler would end KVM_RUN.
+    /// KVM returned an error, with which C's handler would end KVM_RUN.
     Refused,
     /// Userspace has to do it; `kvm_run` holds what.
     Userspace,
@@ -146,7 +146,7 @@ pub enum Complaint {
         /// Why.
         reason: ErrorReason,
     },
-    /// A request by the MSR protocol that no host knows.
+    /// A value of the GHCB MSR that is no request.
     UnknownMsr(GhcbMsr),
     /// The guest ends itself by the MSR protocol.
     TerminatedByMsr(Termination),
@@ -168,7 +168,7 @@ pub enum Complaint {
 
 /// KVM's emulation of what a guest asks for.
 pub trait Emulator: Memory {
-    /// Hands KVM the context that a request tells. KVM checks XCR0 and IA32_XSS itself, and refuses in silence.
+    /// Hands KVM the context of a request. KVM checks XCR0 and IA32_XSS, and ignores a value that is not legal.
     fn set_context(&mut self, context: &Context);
 
     /// Lets KVM emulate an instruction on registers that are not the guest's own.
@@ -234,7 +234,7 @@ pub trait Vcpu: Emulator + Waiting {
     /// Traces a reply in the page. Tracepoint `kvm_vmgexit_exit`.
     fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply);
 
-    /// Whether a request in the MSR or its response is to be traced.
+    /// Whether an MSR tracepoint is enabled.
     fn traces_msr(&self) -> bool;
 
     /// Traces a request in the MSR. Tracepoint `kvm_vmgexit_msr_protocol_enter`.
@@ -246,6 +246,6 @@ pub trait Vcpu: Emulator + Waiting {
     /// Counts an exit and what was answered.
     fn count(&mut self, kind: Kind, action: Action);
 
-    /// Reports something to the host's log, at a limited rate.
+    /// Writes a complaint to the host's log, at a limited rate.
     fn complain(&mut self, complaint: Complaint);
 }

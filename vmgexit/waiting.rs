@@ -30,7 +30,7 @@ pub enum End {
     /// KVM has taken in that userspace refuses an MSR access.
     Refused,
     /// The vCPU is about to run, and KVM may have taken in nothing: the guest has moved to another VM since.
-    /// What has reached the registers and a copy outside of the vCPU is what there is.
+    /// The reply has what has reached the registers and the copy of the scratch area by then.
     Resumed,
 }
 
