@@ -2,7 +2,7 @@
 
 //! VMGEXIT handling for KVM on AMD, in Rust.
 //!
-//! Loaded into a host that runs SEV-ES guests, this module takes over what the stock kvm_amd does when a
+//! Loaded into a host that runs SEV-ES or SEV-SNP guests, this module takes over what the stock kvm_amd does when a
 //! guest executes VMGEXIT, and gives it back when it is disabled or removed.
 //!
 //! | room | what is in it |
@@ -25,7 +25,7 @@ module! {
     type: GhcbRs,
     name: "ghcb_rs",
     authors: ["The ghcb_rs maintainers"],
-    description: "VMGEXIT handling for KVM on AMD (SEV-ES) in Rust",
+    description: "VMGEXIT handling for KVM on AMD (SEV-ES, SEV-SNP) in Rust",
     license: "GPL",
     params: {
         takeover: u8 {
@@ -35,6 +35,14 @@ module! {
         log_level: u8 {
             default: 2,
             description: "Log nothing about guests (0), terminations (1), refused requests too (2)",
+        },
+        guest_requests_per_second: u32 {
+            default: 0,
+            description: "Messages to the secure processor of each SEV-SNP guest, on average (0: no limit)",
+        },
+        guest_requests_at_once: u32 {
+            default: 8,
+            description: "The same in a moment, if there is a limit",
         },
     },
 }
@@ -81,6 +89,10 @@ fn check() -> Result {
     // SAFETY: This is called once, before anything can be observed.
     unsafe { observe::init() };
     observe::set_log_level(level);
+    kvm::snp::fairness::set_limit(
+        module_parameters::guest_requests_per_second.value(),
+        module_parameters::guest_requests_at_once.value(),
+    );
     livepatch::set_active(takeover == 1);
     Ok(())
 }

@@ -18,6 +18,7 @@ mod memory;
 mod page;
 mod parking;
 mod relocation;
+pub(crate) mod snp;
 mod trace;
 
 use crate::{
@@ -73,14 +74,6 @@ impl KvmVcpu {
     pub(crate) unsafe fn new(svm: NonNull<vcpu_svm>) -> Self {
         // INVARIANT: The caller vouches for it.
         Self { svm }
-    }
-
-    /// Whether the guest has SEV-SNP active. C: `is_sev_snp_guest()`.
-    #[inline]
-    pub(crate) fn is_snp(&self) -> bool {
-        // SAFETY: By the invariant; the features are fixed once the VM has vCPUs.
-        let features = unsafe { (*self.sev()).vmsa_features };
-        features & u64::from(bindings::GHCB_RS_SNP_ACTIVE) != 0
     }
 
     /// The vCPU, for C.

@@ -24,7 +24,9 @@
 #![forbid(unsafe_code)]
 
 pub mod ap;
+pub mod carry_out;
 pub mod context;
+pub mod host;
 pub mod instruction;
 pub mod kind;
 pub mod memory;
@@ -51,7 +53,7 @@ use crate::ghcb_abi::{
 use context::Context;
 use kind::Kind;
 use port_io::Direction;
-use request::Request;
+use request::{snp::SnpRequest, Request};
 use vcpu::{Complaint, Exit, Failure, Fault, Fulfilment, Registers, Scratch, Vcpu};
 
 /// What becomes of KVM_RUN after an exit.
@@ -61,8 +63,10 @@ pub enum Outcome {
     Resume,
     /// KVM_RUN returns to userspace; `kvm_run` says why.
     Userspace,
-    /// KVM_RUN fails: the guest reported an event that it cannot handle.
+    /// KVM_RUN fails: the guest reported an event that it cannot handle, or userspace's answer is none.
     Unsupported,
+    /// KVM_RUN fails with this negative error number: something of the host's does not work.
+    HostFault(i32),
 }
 
 impl Outcome {
@@ -75,6 +79,7 @@ impl Outcome {
             Self::Resume => 1,
             Self::Userspace => 0,
             Self::Unsupported => -EINVAL,
+            Self::HostFault(error) => error,
         }
     }
 }
@@ -91,6 +96,8 @@ pub(crate) enum Flow<B> {
     Defer(Option<Scratch<B>>),
     /// C replies, when a SIPI or something else wakes the vCPU; it returns these registers.
     Hold(Registers),
+    /// The host failed, with this error number for KVM_RUN; the reply is for a guest that runs nevertheless.
+    Fail(Reply, i32),
 }
 
 impl<B> Flow<B> {
@@ -235,6 +242,10 @@ fn answer_any<V: Vcpu>(
         Request::TimeStamp(read) => Ok(read.carry_out(vcpu)),
         Request::Ap(event) => Ok(event.carry_out(vcpu)),
         Request::System(event) => Ok(event.carry_out(vcpu)),
+        Request::Snp(event) => {
+            let given = Registers::of(&snapshot);
+            event.carry_out(vcpu, page, &given, exit)
+        }
         Request::Nothing => {
             let reply = Registers::of(&snapshot).returned_with(Reply::no_action(0), exit);
             Ok(Flow::Reply(reply))
@@ -248,13 +259,19 @@ fn answer_any<V: Vcpu>(
 }
 
 /// Checks a request in the order in which KVM's C handler does, and decodes it.
+///
+/// An SEV-SNP guest's page must be the registered one, whatever is in it.
 #[inline(always)]
 fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, ErrorReason> {
+    let is_snp = vcpu.is_snp();
+    if is_snp && !vcpu.is_registered(gpa) {
+        return Err(ErrorReason::NOT_REGISTERED);
+    }
     if snapshot.header().usage() != Usage::DEFAULT {
         return Err(ErrorReason::INVALID_USAGE);
     }
-    // Guests with SEV-SNP do not get here.
-    if snapshot.exit_code().is_snp_event() {
+    let code = snapshot.exit_code();
+    if code.is_snp_event() && !(is_snp && SnpRequest::is_answered(code)) {
         return Err(ErrorReason::INVALID_EVENT);
     }
     if !snapshot.missing().is_empty() {
@@ -314,6 +331,10 @@ fn conclude<V: Vcpu>(
             let outcome = ap::hold_by_page(vcpu, page, exit, &registers)?;
             vcpu.count(kind, Action::NO_ACTION);
             Ok(outcome)
+        }
+        Flow::Fail(reply, error) => {
+            write(vcpu, page, exit.code, kind, reply)?;
+            Ok(Outcome::HostFault(error))
         }
     }
 }

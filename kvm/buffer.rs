@@ -129,6 +129,20 @@ impl Buffer {
     }
 }
 
+impl AsRef<[u8]> for Buffer {
+    #[inline(always)]
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    #[inline(always)]
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.bytes_mut()
+    }
+}
+
 /// Zeroes `count` quad words.
 ///
 /// # Safety

@@ -88,6 +88,16 @@ pub(crate) fn deliver(vcpu: &mut KvmVcpu, end: End) {
     }
 }
 
+/// Goes on with an exit that userspace has answered, by `step`. May sleep.
+pub(crate) fn go_on(vcpu: &mut KvmVcpu, step: impl FnOnce(&mut KvmVcpu) -> Outcome) -> Outcome {
+    let outcome = step(vcpu);
+    // SAFETY: The vCPU is one of kvm_amd's.
+    if !unsafe { is_pending(vcpu.as_ptr()) } {
+        PerCpu.add::<{ Tally::Settled as usize }>();
+    }
+    outcome
+}
+
 /// Forgets the reply of a vCPU that is about to be freed. What lies in `ghcb_sa` is for C to free.
 ///
 /// # Safety
@@ -125,24 +135,14 @@ impl Waiting for KvmVcpu {
                 (Some(area), buffer.into_raw())
             }
         };
-        let record = Record {
-            gfn: page.gfn(),
-            exit,
-            area,
-        };
-        let words = record.encode();
-        // SAFETY: By the invariant, these fields are this task's alone, and free between two exits.
-        unsafe {
-            let sev_es = &raw mut (*self.svm()).sev_es;
-            (*sev_es).ghcb_sa = memory.unwrap_or(ptr::null_mut()).cast();
-            (*sev_es).ghcb_sa_free = memory.is_some();
-            (*sev_es).ghcb_sa_sync = false;
-            (*sev_es).ghcb_sa_len = words.len;
-            (*sev_es).sw_scratch = words.place;
-            (*sev_es).ghcb_map.gfn = words.info2;
-            set_infos(sev_es, [words.code, words.info1]);
-            (*sev_es).ghcb_map.pfn = words.mark;
-        }
+        self.remember(
+            &Record {
+                gfn: page.gfn(),
+                exit,
+                area,
+            },
+            memory,
+        );
         PerCpu.add::<{ Tally::Deferred as usize }>();
         Ok(())
     }
@@ -171,9 +171,19 @@ impl Waiting for KvmVcpu {
             Some(Deferred {
                 gpa: record.gfn << PAGE_SHIFT,
                 exit: record.exit,
-                data: record.area.filter(|_| record.exit.receives()).zip(buffer),
+                data: record.area.zip(buffer),
             })
         }
+    }
+
+    fn defer_again(&mut self, deferred: Deferred<Buffer>) {
+        let (area, buffer) = deferred.data.unzip();
+        let record = Record {
+            gfn: deferred.gpa >> PAGE_SHIFT,
+            exit: deferred.exit,
+            area,
+        };
+        self.remember(&record, buffer.and_then(Buffer::into_raw));
     }
 
     fn park(&mut self, page: &UserPage, exit: Exit, registers: &Registers) -> Result<(), Fault> {
@@ -183,6 +193,24 @@ impl Waiting for KvmVcpu {
 }
 
 impl KvmVcpu {
+    /// Keeps a record in the vCPU, and memory that C frees with it.
+    #[inline(always)]
+    fn remember(&mut self, record: &Record, memory: Option<*mut u8>) {
+        let words = record.encode();
+        // SAFETY: By the invariant, these fields are this task's alone, and free between two exits.
+        unsafe {
+            let sev_es = &raw mut (*self.svm()).sev_es;
+            (*sev_es).ghcb_sa = memory.unwrap_or(ptr::null_mut()).cast();
+            (*sev_es).ghcb_sa_free = memory.is_some();
+            (*sev_es).ghcb_sa_sync = false;
+            (*sev_es).ghcb_sa_len = words.len;
+            (*sev_es).sw_scratch = words.place;
+            (*sev_es).ghcb_map.gfn = words.info2;
+            set_infos(sev_es, [words.code, words.info1]);
+            (*sev_es).ghcb_map.pfn = words.mark;
+        }
+    }
+
     /// Whether the vCPU is an SEV-ES guest's still: not if the guest has moved to another VM.
     pub(crate) fn has_guest(&self) -> bool {
         // SAFETY: By the invariant. The field changes with the vCPU's mutex held.

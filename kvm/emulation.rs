@@ -30,6 +30,12 @@ impl KvmVcpu {
         }
     }
 
+    /// Keeps RBX for the reply.
+    pub(super) fn set_rbx(&mut self, value: u64) {
+        // SAFETY: The pointer is valid, and by the invariant nobody else uses it.
+        unsafe { *self.register(bindings::__VCPU_REGS_RBX) = value };
+    }
+
     /// Hands registers to KVM's emulation.
     #[inline(always)]
     pub(super) fn set_registers(&mut self, registers: &Registers) {

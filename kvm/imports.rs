@@ -9,7 +9,7 @@
 //! against the kernel's modules.
 
 use super::{
-    bindings::{ghcb, kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu},
+    bindings::{file, ghcb, kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu},
     relocation::{called, klp_symbol, replaced, slot, trampoline, variables},
 };
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
@@ -28,6 +28,8 @@ replaced! {
         fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcpu) -> bool;
         fn svm_complete_emulated_msr(vcpu: *mut kvm_vcpu, error: c_int) -> c_int;
         fn sev_free_vcpu(vcpu: *mut kvm_vcpu);
+        fn snp_complete_one_psc(vcpu: *mut kvm_vcpu) -> c_int;
+        fn snp_complete_req_certs(vcpu: *mut kvm_vcpu) -> c_int;
         fn sev_hardware_unsetup();
     }
     kvm {
@@ -47,6 +49,8 @@ called! {
         fn __kvm_vcpu_map(vcpu: *mut kvm_vcpu, gfn: u64, map: *mut kvm_host_map, writable: bool) -> c_int;
         fn kvm_read_guest(kvm: *mut kvm, gpa: u64, data: *mut c_void, len: c_ulong) -> c_int;
         fn kvm_write_guest(kvm: *mut kvm, gpa: u64, data: *const c_void, len: c_ulong) -> c_int;
+        fn kvm_clear_guest(kvm: *mut kvm, gpa: u64, len: c_ulong) -> c_int;
+        fn __kvm_vcpu_kick(vcpu: *mut kvm_vcpu, wait: bool);
         fn kvm_sev_es_mmio(vcpu: *mut kvm_vcpu, is_write: bool, gpa: u64, bytes: c_uint, data: *mut c_void) -> c_int;
         fn kvm_sev_es_string_io(
             vcpu: *mut kvm_vcpu, size: c_uint, port: c_uint, data: *mut c_void, count: c_uint, is_in: c_int,
@@ -63,10 +67,17 @@ called! {
             data: *mut c_void, vcpu_id: c_uint, msr: u64, result: c_int,
         ) -> c_int;
     }
+    ccp {
+        fn sev_issue_cmd_external_user(
+            file: *mut file, command: c_uint, data: *mut c_void, status: *mut c_int,
+        ) -> c_int;
+    }
 }
 
 variables! {
     kvm_amd {
+        // Code: KVM is given its address.
+        snp_complete_psc_msr: u8;
         sev_enc_bit: u8;
         dump_invalid_vmcb: bool;
     }

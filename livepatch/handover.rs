@@ -49,7 +49,7 @@ static HANDLING: [Redirection; 1] = [Redirection::new(
 )];
 
 /// What writes pending replies, and what frees vCPUs that have one.
-static DELIVERY: [Redirection; 6] = [
+static DELIVERY: [Redirection; 8] = [
     Redirection::new(&raw const entry::SEV_FREE_VCPU, || {
         replacement::sev_free_vcpu as usize
     }),
@@ -67,6 +67,12 @@ static DELIVERY: [Redirection; 6] = [
     }),
     Redirection::new(&raw const entry::COMPLETE_SEV_ES_EMULATED_OUTS, || {
         replacement::complete_sev_es_emulated_outs as usize
+    }),
+    Redirection::new(&raw const entry::SNP_COMPLETE_ONE_PSC, || {
+        replacement::snp_complete_one_psc as usize
+    }),
+    Redirection::new(&raw const entry::SNP_COMPLETE_REQ_CERTS, || {
+        replacement::snp_complete_req_certs as usize
     }),
 ];
 

@@ -24,9 +24,9 @@ pub(super) fn taken_over() {
         return;
     }
     if replacement::is_active() {
-        pr_info!("VMGEXITs of SEV-ES guests are answered in Rust\n");
+        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are answered in Rust\n");
     } else {
-        pr_info!("VMGEXITs of SEV-ES guests are passed on to kvm_amd, and counted\n");
+        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are passed on to kvm_amd, and counted\n");
     }
 }
 

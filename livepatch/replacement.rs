@@ -10,7 +10,13 @@ use crate::{
         imports, KvmVcpu,
     },
     observe,
-    vmgexit::{self, kind::Kind, tally::Call, vcpu::End},
+    vmgexit::{
+        self,
+        carry_out::{guest_request, page_state},
+        kind::Kind,
+        tally::Call,
+        vcpu::End,
+    },
 };
 use core::{
     ptr::NonNull,
@@ -50,9 +56,6 @@ pub(super) fn of_sev_handle_vmgexit() -> usize {
 pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int {
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, and KVM calls with what `KvmVcpu` wants.
     let mut vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
-    if vcpu.is_snp() {
-        return pass_on(vcpu, Kind::SnpGuest);
-    }
     vmgexit::handle(&mut vcpu, || Call::handling(&PerCpu)).to_kvm()
 }
 
@@ -63,23 +66,11 @@ pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int
 /// As for the original.
 unsafe extern "C" fn stand_aside(vcpu: *mut kvm_vcpu) -> c_int {
     // SAFETY: As for `sev_handle_vmgexit()`.
-    let vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
-    let reason = if vcpu.is_snp() {
-        Kind::SnpGuest
-    } else {
-        Kind::StoodAside
-    };
-    pass_on(vcpu, reason)
-}
-
-/// Lets C handle an exit, and counts it.
-#[cold]
-#[inline(never)]
-fn pass_on(vcpu: KvmVcpu, reason: Kind) -> c_int {
-    let _call = Call::handling(&PerCpu);
-    observe::count(reason, Action::NO_ACTION);
-    // SAFETY: The argument is that of the original.
-    unsafe { imports::c_sev_handle_vmgexit(vcpu.as_ptr().cast()) }
+    unsafe {
+        let _call = Call::handling(&PerCpu);
+        observe::count(Kind::StoodAside, Action::NO_ACTION);
+        imports::c_sev_handle_vmgexit(vcpu)
+    }
 }
 
 /// The vCPU that KVM calls for.
@@ -193,6 +184,54 @@ unsafe fn complete(
             }
         }
         result
+    }
+}
+
+/// Replaces `snp_complete_one_psc()`.
+///
+/// # Safety
+///
+/// As for the original: called by KVM in KVM_RUN, when userspace has changed a range of a list of page state
+/// changes, or has not.
+pub(super) unsafe extern "C" fn snp_complete_one_psc(vcpu: *mut kvm_vcpu) -> c_int {
+    // SAFETY: As for this function.
+    unsafe { go_on(vcpu, imports::c_snp_complete_one_psc, page_state::go_on) }
+}
+
+/// Replaces `snp_complete_req_certs()`.
+///
+/// # Safety
+///
+/// As for the original: called by KVM in KVM_RUN, when userspace has been asked for certificates.
+pub(super) unsafe extern "C" fn snp_complete_req_certs(vcpu: *mut kvm_vcpu) -> c_int {
+    // SAFETY: As for this function.
+    unsafe {
+        go_on(
+            vcpu,
+            imports::c_snp_complete_req_certs,
+            guest_request::go_on,
+        )
+    }
+}
+
+/// Goes on with an exit: one that was begun here, by `step`, and one that C has begun, in C.
+///
+/// # Safety
+///
+/// As for the originals, of which `original` is one.
+unsafe fn go_on(
+    vcpu: *mut kvm_vcpu,
+    original: unsafe extern "C" fn(*mut kvm_vcpu) -> c_int,
+    step: fn(&mut KvmVcpu) -> vmgexit::Outcome,
+) -> c_int {
+    let _call = Call::delivery(&PerCpu);
+    // SAFETY: By the caller; KVM calls for vCPUs of SEV-SNP guests that this task runs.
+    unsafe {
+        if deferral::is_pending(vcpu.cast()) {
+            deferral::go_on(&mut wrap(vcpu), step).to_kvm()
+        } else {
+            original(vcpu)
+        }
     }
 }
 

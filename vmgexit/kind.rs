@@ -45,8 +45,6 @@ macro_rules! kinds {
             MsrRunVmpl, "msr_run_vmpl";
             /// MSR: any other value.
             MsrUnknown, "msr_unknown";
-            /// Exits of guests with SEV-SNP, all of which go to KVM's C handler.
-            SnpGuest, "snp_guest";
             /// Exits while the module is told to stand aside, all of which go to KVM's C handler.
             StoodAside, "stood_aside";
         }
@@ -92,6 +90,6 @@ for_each_event!(kinds);
 impl Kind {
     /// Whether exits of this kind go to KVM's C handler.
     pub const fn is_left_to_c(self) -> bool {
-        matches!(self, Self::SnpGuest | Self::StoodAside)
+        matches!(self, Self::StoodAside)
     }
 }

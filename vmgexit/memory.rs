@@ -54,7 +54,7 @@ pub trait Memory {
     type Page: GuestPage<Error = Fault>;
 
     /// Host memory that stands in for a scratch area.
-    type Buffer;
+    type Buffer: AsRef<[u8]> + AsMut<[u8]>;
 
     /// Finds the page at `gpa`, which is aligned.
     ///

@@ -4,12 +4,14 @@
 
 use super::{
     ap,
+    carry_out::page_state,
     kind::Kind,
     system,
     vcpu::{Complaint, Fulfilment, HoldType, Outcome, Vcpu},
 };
 use crate::ghcb_abi::{
-    msr::{CpuidRegister, MsrRequest, MsrResponse, GFN_NONE},
+    msr::{CpuidRegister, MsrRequest, MsrResponse, DATA_SHIFT, GFN_NONE},
+    psc::PageOperation,
     reply::Action,
     version::Version,
 };
@@ -17,8 +19,8 @@ use crate::ghcb_abi::{
 /// The lowest version that this host speaks. C: `GHCB_VERSION_MIN`.
 const VERSION_MIN: Version = Version::V1;
 
-/// Error of a request that is for SEV-SNP alone, where the response has room for one.
-const NOT_SNP: u32 = 1;
+/// Error of a request for another VMPL: KVM has one.
+const NO_VMPL: u32 = 1;
 
 /// Answers a request for SEV information. Neither sleeps nor traces.
 #[inline(always)]
@@ -57,8 +59,8 @@ pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> Outcome {
 
 /// Handles any request in the MSR.
 ///
-/// What is for SEV-SNP alone gets the answer "failed", or "no preference" where a preferred address was asked
-/// for. A value that is no request stays in the MSR, as with KVM's C handler.
+/// What is for SEV-SNP alone gets the answer "failed" without it, or "no preference" where a preferred address was
+/// asked for. A value that is no request stays in the MSR, as with KVM's C handler.
 #[inline(always)]
 pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
     use MsrResponse::{HypervisorFeatures, PageStateChange, PreferredGpa, RegisterGpa, RunVmpl};
@@ -70,7 +72,8 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
         MsrRequest::ApResetHold => hold(vcpu),
         MsrRequest::HypervisorFeatures => {
             vcpu.count(Kind::MsrHvFeatures, Action::NO_ACTION);
-            vcpu.set_ghcb_msr(HypervisorFeatures(system::FEATURES).encode());
+            let features = system::features(vcpu.is_snp());
+            vcpu.set_ghcb_msr(HypervisorFeatures(features).encode());
             Outcome::Resume
         }
         MsrRequest::Terminate(reason) => {
@@ -81,19 +84,30 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
             return Outcome::Userspace;
         }
         MsrRequest::PreferredGpa => {
-            let gfn = GFN_NONE;
-            refuse(vcpu, Kind::MsrPreferredGpa, PreferredGpa { gfn })
+            let response = PreferredGpa { gfn: GFN_NONE };
+            if vcpu.is_snp() {
+                respond(vcpu, Kind::MsrPreferredGpa, response)
+            } else {
+                refuse(vcpu, Kind::MsrPreferredGpa, response)
+            }
+        }
+        MsrRequest::RegisterGpa { gfn } if vcpu.is_snp() => {
+            vcpu.register(gfn << DATA_SHIFT);
+            respond(vcpu, Kind::MsrRegisterGpa, RegisterGpa { gfn })
         }
         MsrRequest::RegisterGpa { .. } => {
             let gfn = GFN_NONE;
             refuse(vcpu, Kind::MsrRegisterGpa, RegisterGpa { gfn })
+        }
+        MsrRequest::PageStateChange { gfn, operation } if vcpu.is_snp() => {
+            change_page(vcpu, gfn, operation)
         }
         MsrRequest::PageStateChange { .. } => {
             let error = MsrResponse::PSC_ERROR;
             refuse(vcpu, Kind::MsrPageStateChange, PageStateChange { error })
         }
         MsrRequest::RunVmpl { .. } => {
-            let error = NOT_SNP;
+            let error = NO_VMPL;
             refuse(vcpu, Kind::MsrRunVmpl, RunVmpl { error })
         }
         // `handle()` is not called with the address of a page.
@@ -107,11 +121,29 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
     outcome
 }
 
-/// Answers "failed" to a request that is for SEV-SNP guests alone.
+/// Answers a request.
+fn respond<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> Outcome {
+    vcpu.count(kind, Action::NO_ACTION);
+    vcpu.set_ghcb_msr(response.encode());
+    Outcome::Resume
+}
+
+/// Answers a request which is for SEV-SNP alone, or is refused.
 fn refuse<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> Outcome {
     vcpu.count(kind, Action::MALFORMED_INPUT);
     vcpu.set_ghcb_msr(response.encode());
     Outcome::Resume
+}
+
+/// Page state change. The response follows userspace's answer, and comes from KVM's C code.
+fn change_page<V: Vcpu>(vcpu: &mut V, gfn: u64, operation: PageOperation) -> Outcome {
+    match page_state::by_msr(vcpu, gfn, operation) {
+        Ok(outcome) => {
+            vcpu.count(Kind::MsrPageStateChange, Action::NO_ACTION);
+            outcome
+        }
+        Err(response) => refuse(vcpu, Kind::MsrPageStateChange, response),
+    }
 }
 
 /// AP reset hold. KVM changes the response when a SIPI arrives.

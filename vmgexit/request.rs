@@ -2,6 +2,12 @@
 
 //! Requests: what a guest may ask for through the page, and nothing else.
 
+pub mod ap_creation;
+pub mod apic_ids;
+pub mod guest_request;
+pub mod page_state;
+pub mod snp;
+
 use super::{
     ap::ApEvent,
     instruction::InstructionRequest,
@@ -11,6 +17,7 @@ use super::{
     tsc::TimeStampRead,
 };
 use crate::ghcb_abi::{event::Family, reply::ErrorReason, snapshot::Snapshot, version::Version};
+use snp::SnpRequest;
 
 /// A request that the specification allows, with every operand checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,8 @@ pub enum Request {
     Ap(ApEvent),
     /// Something about the guest as a whole, or a register that the host keeps.
     System(SystemEvent),
+    /// An event of SEV-SNP.
+    Snp(SnpRequest),
     /// An I/O of no bytes, which succeeds and does nothing.
     Nothing,
 }
@@ -50,8 +59,8 @@ impl Request {
             Some(Family::Mmio) => mmio::decode(snapshot, version, gpa),
             Some(Family::Ap) => ApEvent::decode(snapshot).map(Self::Ap),
             Some(Family::System) => SystemEvent::decode(snapshot).map(Self::System),
-            // Guests with SEV-SNP do not get here.
-            Some(Family::Snp) | None => Err(ErrorReason::INVALID_EVENT),
+            Some(Family::Snp) => SnpRequest::decode(snapshot, version, gpa).map(Self::Snp),
+            None => Err(ErrorReason::INVALID_EVENT),
         }
     }
 }

@@ -14,8 +14,17 @@ use crate::ghcb_abi::{
     snapshot::Snapshot,
 };
 
-/// Features of a host for a guest with SEV-ES: all that are defined are for SEV-SNP.
-pub(super) const FEATURES: Features = Features::NONE;
+/// Features that a host offers: all that are defined are for SEV-SNP, and each that is offered is answered.
+/// C: `GHCB_HV_FT_SUPPORTED`, without the last one.
+pub(super) const fn features(is_snp: bool) -> Features {
+    if is_snp {
+        Features::SNP
+            .union(Features::SNP_AP_CREATION)
+            .union(Features::APIC_ID_LIST)
+    } else {
+        Features::NONE
+    }
+}
 
 /// An event about the guest as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +77,7 @@ impl SystemEvent {
                 vcpu.nmi_complete();
                 Flow::Reply(Reply::no_action(0))
             }
-            Self::HypervisorFeatures => Flow::Reply(Reply::no_action(FEATURES.0)),
+            Self::HypervisorFeatures => Flow::Reply(Reply::no_action(features(vcpu.is_snp()).0)),
             Self::Terminate { info1, info2 } => {
                 vcpu.complain(Complaint::Terminated { info1, info2 });
                 vcpu.terminate();

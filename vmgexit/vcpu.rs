@@ -10,6 +10,7 @@ pub use super::{
 
 use super::{
     context::Context,
+    host::Snp,
     instruction::Emulation,
     kind::Kind,
     mmio::MmioAccess,
@@ -119,11 +120,11 @@ impl Exit {
         self.code.returned(self.info1)
     }
 
-    /// Whether the guest receives data in a scratch area.
+    /// Whether the guest receives data in a scratch area, a list of page state changes among them.
     #[inline(always)]
     pub const fn receives(&self) -> bool {
         match self.code {
-            ExitCode::MMIO_READ => true,
+            ExitCode::MMIO_READ | ExitCode::PAGE_STATE_CHANGE => true,
             ExitCode::IOIO => IoInfo(self.info1).is_in() && IoInfo(self.info1).is_string(),
             _ => false,
         }
@@ -190,8 +191,8 @@ pub trait Emulator: Memory {
     fn mmio(&mut self, access: &MmioAccess, data: &mut Self::Buffer) -> Fulfilment;
 }
 
-/// A vCPU of an SEV-ES guest, and the host around it.
-pub trait Vcpu: Emulator + Waiting {
+/// A vCPU of a guest with SEV-ES, with SEV-SNP or without, and the host around it.
+pub trait Vcpu: Emulator + Waiting + Snp {
     /// The GHCB MSR.
     fn ghcb_msr(&self) -> GhcbMsr;
 

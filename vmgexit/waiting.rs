@@ -9,6 +9,8 @@ use super::{
     Outcome,
 };
 use crate::ghcb_abi::{
+    exit_code::ExitCode,
+    guest_request::GuestRequestStatus,
     reply::{EventInjection, Reply},
     scratch::ScratchArea,
 };
@@ -40,16 +42,20 @@ pub struct Deferred<B> {
     pub gpa: u64,
     /// What the exit is about.
     pub exit: Exit,
-    /// A scratch area, and what belongs there.
+    /// A scratch area, or for a guest request the page with the message, and the copy of it.
     pub data: Option<(ScratchArea, B)>,
 }
 
 impl<B> Deferred<B> {
     /// The reply, if KVM's registers are those after the exit.
     fn reply(&self, end: End, after: &Registers) -> Reply {
-        let reply = match end {
-            End::Refused => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
-            End::Completed | End::Resumed => Reply::no_action(0),
+        let reply = match (end, self.exit.code) {
+            (End::Refused, _) => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
+            // Nobody has said that the firmware was asked.
+            (_, ExitCode::EXT_GUEST_REQUEST) => {
+                Reply::no_action(GuestRequestStatus::FAILED.to_info2())
+            }
+            _ => Reply::no_action(0),
         };
         after.returned_with(reply, self.exit)
     }
@@ -73,8 +79,11 @@ pub trait Waiting: Memory {
         scratch: Option<Scratch<Self::Buffer>>,
     ) -> Result<(), Fault>;
 
-    /// Takes the exit whose reply is deferred, if there is one, with the data that the guest receives.
+    /// Takes the exit whose reply is deferred, if there is one, with what came along.
     fn take_deferred(&mut self, end: End) -> Option<Deferred<Self::Buffer>>;
+
+    /// Leaves an exit that was taken to userspace once more. Its data have memory of their own.
+    fn defer_again(&mut self, deferred: Deferred<Self::Buffer>);
 
     /// Leaves an exit to a SIPI or whatever else wakes the vCPU: maps the page as KVM's C handler does, for
     /// C to complete the exit with `registers`.
@@ -90,29 +99,35 @@ pub fn deliver<V: Vcpu>(vcpu: &mut V, end: End) -> bool {
     let Some(deferred) = vcpu.take_deferred(end) else {
         return false;
     };
-    let delivered = vcpu.open(deferred.gpa).and_then(|page| {
-        let written = write(vcpu, &page, end, &deferred);
+    let reply = deferred.reply(end, &vcpu.registers());
+    finish(vcpu, &deferred, &reply);
+    true
+}
+
+/// Writes the reply of a deferred exit, and before it what the guest receives. May sleep.
+pub(super) fn finish<V: Vcpu>(vcpu: &mut V, deferred: &Deferred<V::Buffer>, reply: &Reply) {
+    let written = vcpu.open(deferred.gpa).and_then(|page| {
+        let written = write(vcpu, &page, deferred, reply);
         vcpu.close(page);
         written
     });
-    if delivered.is_err() {
+    if written.is_err() {
         unreachable_page(vcpu);
     }
-    true
 }
 
 /// Writes what a deferred exit brought to its page.
 fn write<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    end: End,
     deferred: &Deferred<V::Buffer>,
+    reply: &Reply,
 ) -> Result<(), Fault> {
-    if let Some((area, data)) = &deferred.data {
-        vcpu.put_back(page, *area, data)?;
+    match &deferred.data {
+        Some((area, data)) if deferred.exit.receives() => vcpu.put_back(page, *area, data)?,
+        _ => {}
     }
-    let reply = deferred.reply(end, &vcpu.registers());
     reply.write(page)?;
-    vcpu.trace_exit(deferred.exit.code, &reply);
+    vcpu.trace_exit(deferred.exit.code, reply);
     Ok(())
 }

@@ -17,6 +17,7 @@ use ghcb_rs::{
     vmgexit::{
         self,
         context::Context,
+        host::PageRange,
         instruction::Emulation,
         kind::Kind,
         mmio::MmioAccess,
@@ -26,7 +27,7 @@ use ghcb_rs::{
     },
 };
 
-use super::{page::Page, waiting::SevEs};
+use super::{page::Page, snp::Snp, waiting::SevEs};
 
 /// Where the guest's page is.
 pub const GPA: u64 = 0x12_3000;
@@ -76,6 +77,16 @@ pub enum Call {
     CannotPark,
     /// Exit code, both infos, and whether a scratch area's copy came along.
     Defer(u64, u64, u64, bool),
+    Register(u64),
+    Range(PageRange),
+    PageByMsr(PageRange),
+    ReadMessage(u64),
+    WriteMessage(u64),
+    Clear(u64, usize),
+    Firmware(Vec<u8>),
+    Certificates(u64, u64),
+    /// APIC ID, VMSA, and whether now.
+    Vmsa(u32, Option<u64>, bool),
     SetMsr(u64),
     TraceEnter(u64, u64, u64),
     TraceExit(u64, u64, u64),
@@ -123,6 +134,7 @@ pub struct Host {
     /// The context of each request.
     pub contexts: Vec<Context>,
     pub sev_es: SevEs,
+    pub snp: Snp,
     /// What userspace says to KVM, in the vCPU. C: `mmio_fragments`, `pio_data`.
     pub in_vcpu: Vec<u8>,
     /// Exit code of a parked exit.
@@ -155,6 +167,7 @@ impl Host {
             registers: registers(0x61),
             contexts: Vec::new(),
             sev_es: SevEs::default(),
+            snp: Snp::default(),
             in_vcpu: Vec::new(),
             parked: 0,
             in_flight: Rc::default(),

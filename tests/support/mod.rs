@@ -11,6 +11,7 @@ pub mod emulator;
 pub mod host;
 pub mod memory;
 pub mod page;
+pub mod snp;
 pub mod waiting;
 
 pub use host::{Call, Host, GPA};

@@ -3,7 +3,7 @@
 //! Exits that wait for userspace or a SIPI.
 
 use ghcb_rs::{
-    ghcb_abi::{page::Field, scratch::ScratchArea},
+    ghcb_abi::{exit_code::ExitCode, page::Field, scratch::ScratchArea},
     vmgexit::{
         record::{Record, Words},
         vcpu::{Deferred, End, Exit, Fault, HoldType, Registers, Scratch, Waiting},
@@ -36,7 +36,8 @@ impl SevEs {
 
 /// Whether a copy of an area is in the vCPU, where KVM puts what userspace says.
 fn is_in_vcpu(record: &Record) -> bool {
-    matches!(record.area, Some(ScratchArea::Shared(_))) && record.exit.receives()
+    let is_shared = matches!(record.area, Some(ScratchArea::Shared(_)));
+    is_shared && record.exit.receives() && record.exit.code != ExitCode::PAGE_STATE_CHANGE
 }
 
 impl Waiting for Host {
@@ -86,8 +87,23 @@ impl Waiting for Host {
         Some(Deferred {
             gpa: record.gfn << 12,
             exit: record.exit,
-            data: record.area.filter(|_| record.exit.receives()).zip(copy),
+            data: record.area.zip(copy),
         })
+    }
+
+    fn defer_again(&mut self, deferred: Deferred<Vec<u8>>) {
+        assert!(
+            !self.holds_anything_but_the_page(),
+            "left to userspace twice"
+        );
+        let (area, copy) = deferred.data.unzip();
+        self.sev_es.words = Record {
+            gfn: deferred.gpa >> 12,
+            exit: deferred.exit,
+            area,
+        }
+        .encode();
+        self.sev_es.ghcb_sa = copy;
     }
 
     fn park(&mut self, _: &View, exit: Exit, registers: &Registers) -> Result<(), Fault> {

@@ -224,6 +224,7 @@ fn the_readme_names_them_all_and_no_others() {
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .collect();
     let mut known: BTreeSet<_> = DIFFERENCES.iter().map(|one| one.name).collect();
+    known.extend(crate::snp::c_model::DIFFERENCES);
     // The model has no page that changes under an exit, no kinds of memory, and no exit before this one.
     known.extend([
         "reply-in-the-present-page",

@@ -27,4 +27,5 @@ mod msr_protocol;
 mod port_io;
 mod properties;
 mod refusals;
+mod snp;
 mod system;

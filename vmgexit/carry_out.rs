@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is done about the requests of SEV-SNP guests, by the names of [`request`](super::request).
+
+pub mod ap_creation;
+pub mod apic_ids;
+pub mod fairness;
+pub mod guest_request;
+pub mod page_list;
+pub mod page_state;
+
+use super::{
+    request::snp::SnpRequest,
+    vcpu::{Exit, Failure, Registers, Vcpu},
+    Flow,
+};
+use crate::ghcb_abi::reply::Reply;
+
+impl SnpRequest {
+    /// Carries the event out. A register that the event returns stays as it was `given`, unless it is told anew.
+    #[inline(never)]
+    pub(super) fn carry_out<V: Vcpu>(
+        self,
+        vcpu: &mut V,
+        page: &V::Page,
+        given: &Registers,
+        exit: Exit,
+    ) -> Result<Flow<V::Buffer>, Failure> {
+        let flow = match self {
+            Self::PageState(change) => change.carry_out(vcpu, page),
+            Self::Guest(request) => request.carry_out(vcpu),
+            Self::Ap(change) => change.carry_out(vcpu),
+            Self::ApicIds(list) => list.carry_out(vcpu),
+        };
+        // No event returns more than one.
+        let returned = |reply: Reply| {
+            if reply.valid().is_superset_of(exit.returned()) {
+                reply
+            } else {
+                given.returned_with(reply, exit)
+            }
+        };
+        match flow {
+            Ok(Flow::Reply(reply)) => Ok(Flow::Reply(returned(reply))),
+            Ok(Flow::Fail(reply, error)) => Ok(Flow::Fail(returned(reply), error)),
+            Err(Failure::Refused(reason)) => Ok(Flow::Reply(returned(Reply::error(reason)))),
+            flow => flow,
+        }
+    }
+}

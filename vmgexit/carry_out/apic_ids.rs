@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! APIC-ID list.
+
+use crate::{
+    ghcb_abi::{
+        apic_ids::pages_for,
+        reply::{ErrorReason, Reply},
+    },
+    vmgexit::{
+        request::apic_ids::ApicIdList,
+        vcpu::{Failure, Vcpu},
+        Flow,
+    },
+};
+
+impl ApicIdList {
+    /// Carries it out. The number of pages that the list takes comes with every reply.
+    pub(crate) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Result<Flow<V::Buffer>, Failure> {
+        let count = vcpu.vcpus();
+        let needed = pages_for(count);
+        match self {
+            Self::List { gpa, pages } if pages >= needed => vcpu
+                .write_apic_ids(gpa, count)
+                .map_err(|_| ErrorReason::INVALID_INPUT)?,
+            Self::List { .. } | Self::Size => {}
+        }
+        Ok(Flow::Reply(Reply::no_action(0).with_rax(needed)))
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page state change.
+//!
+//! Header and entries are read once. From then on only the copy counts, which is as long as the list, and goes
+//! along when userspace is asked. What the guest sees of the progress is written at the end, with the reply.
+
+use super::page_list::{Next, PageList};
+use crate::{
+    ghcb_abi::{
+        msr::MsrResponse,
+        page::{BufferRange, GuestPage},
+        psc::{PageOperation, PscEntry, PscHeader, PscStatus, ELEMENT_SIZE},
+        reply::Reply,
+        scratch::ScratchArea,
+    },
+    vmgexit::{
+        host::{PageRange, RangeAnswer},
+        request::page_state::PageStateChange,
+        vcpu::{End, Failure, Scratch, Vcpu},
+        waiting, Flow, Outcome,
+    },
+};
+
+/// A reply that ends a list.
+const fn reply(status: PscStatus) -> Reply {
+    Reply::no_action(status.0)
+}
+
+impl PageStateChange {
+    /// Begins.
+    pub(crate) fn carry_out<V: Vcpu>(
+        self,
+        vcpu: &mut V,
+        page: &V::Page,
+    ) -> Result<Flow<V::Buffer>, Failure> {
+        if !vcpu.can_change_pages() {
+            return Ok(Flow::Reply(reply(PscStatus::GENERIC)));
+        }
+        let mut word = [0; ELEMENT_SIZE];
+        page.read_bytes(self.header, &mut word)?;
+        let header = PscHeader::decode(u64::from_le_bytes(word));
+        let Some(place) = self.list(header) else {
+            return Ok(Flow::Reply(reply(PscStatus::INVALID_HEADER)));
+        };
+        let Some(mut copy) = vcpu.allocate(place.len()) else {
+            return Ok(Flow::Reply(reply(PscStatus::GENERIC)));
+        };
+        let offset = place.offset().saturating_add(ELEMENT_SIZE);
+        let entries = BufferRange::new(offset, place.len().saturating_sub(ELEMENT_SIZE));
+        if let (Some(entries), Some((first, rest))) =
+            (entries, copy.as_mut().split_first_chunk_mut())
+        {
+            *first = word;
+            page.read_bytes(entries, rest)?;
+        }
+        let area = ScratchArea::Shared(place);
+        match proceed(&mut copy) {
+            Next::Ask(range) => {
+                vcpu.ask_for_range(&range);
+                Ok(Flow::Defer(Some(Scratch { area, buffer: copy })))
+            }
+            Next::End(status) => {
+                vcpu.put_back(page, area, &copy)?;
+                Ok(Flow::Reply(reply(status)))
+            }
+        }
+    }
+}
+
+/// Goes on in a copy of a list.
+fn proceed<B: AsMut<[u8]>>(copy: &mut B) -> Next {
+    PageList::new(copy.as_mut()).proceed()
+}
+
+/// Goes on with a list, when userspace has answered. C: `snp_complete_one_psc()`. May sleep.
+///
+/// If the answer is none that KVM knows of, KVM_RUN fails as in C, and the reply is still to be written.
+pub fn go_on<V: Vcpu>(vcpu: &mut V) -> Outcome {
+    let answer = vcpu.range_answer();
+    if answer == RangeAnswer::Invalid {
+        return Outcome::Unsupported;
+    }
+    let Some(mut deferred) = vcpu.take_deferred(End::Completed) else {
+        return Outcome::Resume;
+    };
+    let Some((_, copy)) = &mut deferred.data else {
+        return Outcome::Resume;
+    };
+    let status = match answer {
+        RangeAnswer::Done => {
+            PageList::new(copy.as_mut()).advance();
+            match proceed(copy) {
+                Next::Ask(range) => {
+                    vcpu.ask_for_range(&range);
+                    vcpu.defer_again(deferred);
+                    return Outcome::Userspace;
+                }
+                Next::End(status) => status,
+            }
+        }
+        _ => PscStatus::GENERIC,
+    };
+    waiting::finish(vcpu, &deferred, &reply(status));
+    Outcome::Resume
+}
+
+/// Changes the page that the MSR protocol names. C: `snp_begin_psc_msr()`.
+///
+/// # Errors
+///
+/// The response, if userspace is not asked.
+pub(crate) fn by_msr<V: Vcpu>(
+    vcpu: &mut V,
+    gfn: u64,
+    operation: PageOperation,
+) -> Result<Outcome, MsrResponse> {
+    let is_known = matches!(operation, PageOperation::PRIVATE | PageOperation::SHARED);
+    if !is_known || !vcpu.can_change_pages() {
+        return Err(MsrResponse::PageStateChange {
+            error: MsrResponse::PSC_ERROR,
+        });
+    }
+    vcpu.ask_for_page(&PageRange {
+        gpa: PscEntry::address(gfn),
+        pages: 1,
+        is_private: operation == PageOperation::PRIVATE,
+        is_huge: false,
+    });
+    Ok(Outcome::Userspace)
+}
