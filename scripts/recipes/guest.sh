@@ -24,5 +24,6 @@ done
 (cd tree/data && sha256sum file*) >tree/sums
 # What the guest has to arrive at, by the same step on this machine.
 cat tree/data/file* | tr '0-4' '5-9' | sha256sum | cut -d ' ' -f 1 >expected
+cp tree/sums .
 (cd tree && find . | cpio -o -H newc --quiet | gzip -1) >initrd.gz
 rm -r tree

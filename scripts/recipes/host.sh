@@ -11,7 +11,7 @@ kernel=$(cat /cache/kernel/release)
 
 grep '^deb ' /etc/apt/sources.list | grep -v backports |
 	mmdebstrap --mode=root --variant=essential \
-		--include=mount,kmod,procps,less,strace,util-linux,qemu-system-x86,ovmf \
+		--include=mount,kmod,procps,less,strace,util-linux,openssl,qemu-system-x86,ovmf \
 		--aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
