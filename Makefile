@@ -16,7 +16,7 @@
 ## make mutants      deliberate faults of the handler: which test catches which
 ## make kselftests   the kernel's KVM selftests: the same results with the module as without
 ## make bench        what a VMGEXIT costs by C and by Rust, in instructions
-## make changeover   the module goes out and in each second while two SEV-ES guests boot
+## make changeover   the module goes out and in each second while two guests boot (GUEST=sev-es, sev-snp)
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
