@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The whole handling path on a page that another vCPU rewrites between any two accesses, with whatever
+//! The whole handling path, of guests with SEV-SNP and without, on a page that another vCPU rewrites between any two accesses, with whatever
 //! KVM makes of what it is asked: see `Case::check()` for what must hold.
 
 #![no_main]
@@ -12,5 +12,5 @@ use libfuzzer_sys::fuzz_target;
 use support::case::Case;
 
 fuzz_target!(|input: &[u8]| {
-    Case::from_bytes(input).check();
+    Case::of_any_guest(input).check();
 });

@@ -6,13 +6,14 @@
 use ghcb_rs::{
     ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::EventInjection, version::Version},
     vmgexit::{
+        host::{CertificateAnswer, FirmwareAnswer, HostFault, RangeAnswer},
         kind::Kind,
         vcpu::{Fulfilment, Registers},
         Outcome,
     },
 };
 
-use super::{Call, Host, GPA};
+use super::{snp::FEATURES, Call, Host, GPA};
 
 /// Where a guest has memory besides its page.
 pub const MEMORY: u64 = 0x50_0000;
@@ -143,13 +144,108 @@ pub struct Case {
     pub can_allocate: bool,
     pub held: Outcome,
     pub jump_table: u64,
+    /// Whether the guest has SEV-SNP; see [`Snp`].
+    pub snp: Option<Snp>,
     /// Seed of the vCPU that writes to the page meanwhile.
     pub writer: Option<u64>,
     /// When the page is gone.
     pub gone: Option<(u32, u32)>,
 }
 
+/// What a guest with SEV-SNP meets.
+#[derive(Clone, Debug)]
+pub struct Snp {
+    /// Whether its page is the registered one.
+    pub is_registered: bool,
+    pub can_change_pages: bool,
+    /// What userspace says of each range; done where there is no more.
+    pub range_answers: Vec<RangeAnswer>,
+    pub may_ask: bool,
+    pub has_certificates: bool,
+    pub certificate_answer: CertificateAnswer,
+    pub firmware: Result<FirmwareAnswer, HostFault>,
+}
+
+/// Events of guests with SEV-SNP.
+const SNP_EVENTS: [u64; 8] = [
+    0x8000_0010,
+    0x8000_0010,
+    0x8000_0010,
+    0x8000_0011,
+    0x8000_0012,
+    0x8000_0012,
+    0x8000_0013,
+    0x8000_0017,
+];
+
+impl Snp {
+    fn from_bytes(b: &mut Bytes<'_>) -> Self {
+        Self {
+            is_registered: !b.odds(8),
+            can_change_pages: !b.odds(16),
+            range_answers: (0..b.byte() % 8)
+                .map(|_| match b.byte() % 16 {
+                    0 => RangeAnswer::Refused,
+                    1 => RangeAnswer::Invalid,
+                    _ => RangeAnswer::Done,
+                })
+                .collect(),
+            may_ask: !b.odds(16),
+            has_certificates: b.odds(128),
+            certificate_answer: match b.byte() % 8 {
+                0 => CertificateAnswer::TooFewPages(b.word()),
+                1 => CertificateAnswer::Busy,
+                2 => CertificateAnswer::Failed,
+                3 => CertificateAnswer::Invalid,
+                _ => CertificateAnswer::Done,
+            },
+            firmware: match b.byte() % 8 {
+                0 => Err(HostFault(-110)),
+                1 => Ok(FirmwareAnswer { status: 0x16 }),
+                _ => Ok(FirmwareAnswer { status: 0 }),
+            },
+        }
+    }
+}
+
 impl Case {
+    /// An exit of a guest with SEV-SNP, or of one without.
+    pub fn of_any_guest(bytes: &[u8]) -> Self {
+        match bytes.split_first() {
+            Some((first, rest)) if first % 2 == 0 => Self::snp_from_bytes(rest),
+            _ => Self::from_bytes(bytes),
+        }
+    }
+
+    /// An exit of a guest with SEV-SNP.
+    pub fn snp_from_bytes(bytes: &[u8]) -> Self {
+        let (head, tail) = bytes.split_at(bytes.len().min(40));
+        let mut case = Self::from_bytes(tail);
+        let mut bytes = Bytes(head);
+        let b = &mut bytes;
+        case.version = Version::V2;
+        case.snp = Some(Snp::from_bytes(b));
+        if !b.odds(64) {
+            case.code = b.one_of(&SNP_EVENTS);
+        }
+        if !b.odds(64) {
+            case.info = match case.code {
+                0x8000_0013 => [
+                    u64::from(b.byte() % 6) << 32 | u64::from(b.byte() % 4),
+                    b.word() & 0x3_ffff_f000,
+                ],
+                0x8000_0017 => [MEMORY * u64::from(b.byte() % 2), 0],
+                _ => [MEMORY, MEMORY + 0x1000 * u64::from(b.byte() % 3)],
+            };
+            case.registers.rax = match case.code {
+                0x8000_0013 => FEATURES,
+                0x8000_0017 => u64::from(b.byte() % 2),
+                _ => MEMORY + 0x3000,
+            };
+        }
+        case
+    }
+
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut bytes = Bytes(bytes);
         let b = &mut bytes;
@@ -236,6 +332,7 @@ impl Case {
                 Outcome::Userspace
             },
             jump_table: b.word(),
+            snp: None,
             writer: b.odds(128).then(|| b.word()),
             gone: b.odds(16).then(|| {
                 let from = u32::from(b.byte() % 24);
@@ -244,14 +341,16 @@ impl Case {
         }
     }
 
-    /// Guest memory besides the page; only version 1 has a use for it.
+    /// Guest memory besides the page; version 1 has a use for it, and SEV-SNP.
     pub fn memory(&self) -> Vec<u8> {
-        let size = if self.version == Version::V1 {
+        let size = if self.version == Version::V1 || self.snp.is_some() {
             MEMORY_SIZE
         } else {
             0
         };
-        vec![0x3c; size]
+        // The type of a message that asks for a report.
+        let byte = if self.snp.is_some() { 5 } else { 0x3c };
+        vec![byte; size]
     }
 
     /// The host at the moment of the exit.
@@ -264,6 +363,20 @@ impl Case {
         host.can_allocate = self.can_allocate;
         host.held = self.held;
         host.jump_table = self.jump_table;
+        if let Some(snp) = &self.snp {
+            host.snp.active = true;
+            host.snp.registered = if snp.is_registered {
+                self.msr
+            } else {
+                !self.msr
+            };
+            host.snp.can_change_pages = snp.can_change_pages;
+            host.snp.range_answers = snp.range_answers.clone();
+            host.snp.may_ask = snp.may_ask;
+            host.snp.has_certificates = snp.has_certificates;
+            host.snp.certificate_answer = snp.certificate_answer;
+            host.snp.firmware = snp.firmware;
+        }
         host.memory = Some((MEMORY, self.memory()));
         let page = &host.page;
         page.put(0xc8, u64::from(self.cpl) << 24);
@@ -428,7 +541,9 @@ impl Ending {
                 Self::Unreachable
             }
             (_, true, _) => {
-                assert!(outcome == Outcome::Resume || is_sent(host) || is_the_end(host));
+                let is_fault = matches!(outcome, Outcome::HostFault(_));
+                let may_leave = is_sent(host) || is_the_end(host) || is_fault;
+                assert!(outcome == Outcome::Resume || may_leave);
                 Self::Replied
             }
             (.., true) => Self::Parked,

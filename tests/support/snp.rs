@@ -3,7 +3,7 @@
 //! What a guest with SEV-SNP has besides.
 
 use ghcb_rs::{
-    ghcb_abi::page::PAGE_SIZE,
+    ghcb_abi::{exit_code::ExitCode, page::PAGE_SIZE},
     vmgexit::{
         carry_out::{guest_request, page_state},
         host::{
@@ -33,6 +33,8 @@ pub struct Snp {
     pub can_change_pages: bool,
     /// What userspace says of a range.
     pub range_answer: RangeAnswer,
+    /// What it says of those that are still to come, unless a test says it itself.
+    pub range_answers: Vec<RangeAnswer>,
     /// Whether the VM may ask the firmware.
     pub may_ask: bool,
     /// Whether userspace provides certificates.
@@ -53,6 +55,7 @@ impl Default for Snp {
             registered: u64::MAX,
             can_change_pages: true,
             range_answer: RangeAnswer::Done,
+            range_answers: Vec::new(),
             may_ask: true,
             has_certificates: false,
             certificate_answer: CertificateAnswer::Done,
@@ -209,6 +212,26 @@ impl Host {
         let outcome = page_state::go_on(self);
         drop(call);
         outcome
+    }
+
+    /// Userspace does what it was asked for, if an event of SEV-SNP asked.
+    pub(super) fn snp_done(&mut self) {
+        loop {
+            let code = self.sev_es.words.decode().map(|record| record.exit.code);
+            match code {
+                Some(ExitCode::PAGE_STATE_CHANGE) => {
+                    let answer = self.snp.range_answers.pop().unwrap_or(RangeAnswer::Done);
+                    if self.range_done(answer) != Outcome::Userspace {
+                        return;
+                    }
+                }
+                Some(ExitCode::EXT_GUEST_REQUEST) => {
+                    self.certificates_done(self.snp.certificate_answer);
+                    return;
+                }
+                _ => return,
+            }
+        }
     }
 
     /// The same for certificates: C's `snp_complete_req_certs()`, as it is replaced.

@@ -150,6 +150,7 @@ impl Host {
 
     /// KVM takes in what userspace did, and the vCPU runs.
     pub fn complete(&mut self) {
+        self.snp_done();
         self.end(End::Completed);
         self.run();
     }

@@ -20,4 +20,9 @@ proptest! {
     fn every_exit_keeps_the_promises(case in any_case()) {
         case.check();
     }
+
+    #[test]
+    fn every_exit_of_an_snp_guest_keeps_the_promises(bytes in vec(any::<u8>(), 0..260)) {
+        Case::snp_from_bytes(&bytes).check();
+    }
 }
