@@ -23,10 +23,12 @@ pub(super) fn taken_over() {
     if HAS_TAKEN_OVER.xchg(1, Relaxed) != 0 {
         return;
     }
-    if replacement::is_active() {
+    if !replacement::is_active() {
+        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are passed on to kvm_amd, and counted\n");
+    } else if replacement::answers_snp() {
         pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are answered in Rust\n");
     } else {
-        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are passed on to kvm_amd, and counted\n");
+        pr_info!("VMGEXITs of SEV-ES guests are answered in Rust\n");
     }
 }
 
