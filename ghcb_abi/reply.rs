@@ -88,7 +88,7 @@ impl EventInjection {
     /// Bits 63:32 are set, because KVM's constant for the valid bit is a negative `int`; they mean nothing
     /// without [`VALID_ERROR_CODE`](Self::VALID_ERROR_CODE).
     pub const GP_WITHOUT_ERROR_CODE: Self =
-        Self(!0 << 32 | Self::exception(Self::GP_VECTOR, None).0);
+        Self((!0 << 32) | Self::exception(Self::GP_VECTOR, None).0);
 
     /// An exception.
     pub const fn exception(vector: u8, error_code: Option<u32>) -> Self {

@@ -13,7 +13,7 @@ use crate::{
     vmgexit::{
         self,
         carry_out::{guest_request, page_state},
-        host::registration::Registration as _,
+        host::Registration as _,
         kind::Kind,
         tally::Call,
         vcpu::End,

@@ -94,7 +94,7 @@ fn exceptions_as_kvm_encodes_them() {
     // SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT | vector, the first of which is an int with its sign set.
     assert_eq!(
         EventInjection::GP_WITHOUT_ERROR_CODE.0,
-        i64::from(1_i32 << 31 | 3 << 8 | 13) as u64
+        i64::from((1_i32 << 31) | (3 << 8) | 13) as u64
     );
     assert_eq!(EventInjection::UD.0, (1 << 31) | (3 << 8) | 6);
     assert_eq!(EventInjection::GP.0, (1 << 31) | (1 << 11) | (3 << 8) | 13);

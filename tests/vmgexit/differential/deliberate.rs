@@ -63,7 +63,7 @@ impl Exit<'_> {
         answer(&mut page, info1, info2);
         // C: `sev_es_sync_to_ghcb()`, of what the request has brought.
         for register in [word::RAX, word::RBX, word::RCX, word::RDX] {
-            if self.case.valid >> register & 1 == 0 {
+            if (self.case.valid >> register) & 1 == 0 {
                 page[register] = 0;
             }
         }
