@@ -93,14 +93,14 @@ impl Record {
         let (place, len) = match self.area {
             None => (0, 0),
             Some(ScratchArea::Shared(range)) => (
-                gfn << PAGE_SHIFT | range.offset() as u64,
+                (gfn << PAGE_SHIFT) | range.offset() as u64,
                 range.len() as u32,
             ),
             // At most `EXTERNAL_LIMIT`.
             Some(ScratchArea::External { gpa, len }) => (gpa, len as u32),
         };
         Words {
-            mark: MARK << FRAME_BITS | gfn,
+            mark: (MARK << FRAME_BITS) | gfn,
             code: self.exit.code.0,
             info1: self.exit.info1,
             info2: self.exit.info2,

@@ -231,7 +231,7 @@ impl Case {
         if !b.odds(64) {
             case.info = match case.code {
                 0x8000_0013 => [
-                    u64::from(b.byte() % 6) << 32 | u64::from(b.byte() % 4),
+                    (u64::from(b.byte() % 6) << 32) | u64::from(b.byte() % 4),
                     b.word() & 0x3_ffff_f000,
                 ],
                 0x8000_0017 => [MEMORY * u64::from(b.byte() % 2), 0],

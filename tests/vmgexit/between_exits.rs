@@ -94,8 +94,8 @@ const SAID: u8 = 0x99;
 
 const INSIDE: u64 = GPA + 0x80c;
 const OUTSIDE: u64 = MEMORY + AREA as u64;
-const INS: u64 = 0x511 << 16 | 1 << 4 | 1 << 2 | 1;
-const OUTS: u64 = 0x511 << 16 | 1 << 4 | 1 << 2;
+const INS: u64 = (0x511 << 16) | (1 << 4) | (1 << 2) | 1;
+const OUTS: u64 = (0x511 << 16) | (1 << 4) | (1 << 2);
 
 const fn kind(
     code: ExitCode,
@@ -117,7 +117,7 @@ const fn kind(
 const KINDS: [Kind; 9] = [
     kind(
         ExitCode::IOIO,
-        (0x511 << 16 | 0x11, 0),
+        ((0x511 << 16) | 0x11, 0),
         0,
         Completion::Registers,
         &[Rax],

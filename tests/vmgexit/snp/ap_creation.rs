@@ -17,7 +17,7 @@ use crate::support::{snp::FEATURES, Call, Host};
 const VMSA: u64 = 0x7654_3000;
 
 fn create(operation: u64, apic_id: u64, vmsa: u64, features: u64) -> Host {
-    let info1 = apic_id << 32 | operation;
+    let info1 = (apic_id << 32) | operation;
     let fields = [(Field::Rax, features)];
     request(ExitCode::AP_CREATION, info1, vmsa, &fields)
 }
@@ -35,7 +35,7 @@ fn a_vcpu_takes_its_vmsa() {
 
 #[test]
 fn a_vcpu_stops_whatever_the_other_fields_say() {
-    let mut host = request(ExitCode::AP_CREATION, 1 << 32 | 2, 0x123, &[]);
+    let mut host = request(ExitCode::AP_CREATION, (1 << 32) | 2, 0x123, &[]);
     assert_eq!(host.vmgexit(), Outcome::Resume);
     assert_eq!(infos(&host), (0, 0));
     assert_eq!(asked_of(&host), [Call::Vmsa(1, None, true)]);
@@ -52,13 +52,13 @@ fn each_of_the_checks_of_c() {
         ("features", create(1, 1, VMSA, FEATURES | 8)),
         ("features of on INIT", create(0, 1, VMSA, 0)),
         ("alignment", create(1, 1, VMSA + 8, FEATURES)),
-        ("reserved bit", create(1, 1, VMSA | 1 << 46, FEATURES)),
+        ("reserved bit", create(1, 1, VMSA | (1 << 46), FEATURES)),
         ("2 MiB erratum", create(1, 1, 0x7660_0000, FEATURES)),
         ("2 MiB erratum on INIT", create(0, 1, 0x7660_0000, FEATURES)),
         ("operation", create(3, 1, VMSA, FEATURES)),
-        ("VMPL", create(1 | 1 << 16, 1, VMSA, FEATURES)),
-        ("VMPL of destroy", create(2 | 1 << 16, 1, VMSA, FEATURES)),
-        ("reserved field", create(1 | 1 << 20, 1, VMSA, FEATURES)),
+        ("VMPL", create(1 | (1 << 16), 1, VMSA, FEATURES)),
+        ("VMPL of destroy", create(2 | (1 << 16), 1, VMSA, FEATURES)),
+        ("reserved field", create(1 | (1 << 20), 1, VMSA, FEATURES)),
     ] {
         println!("{name}");
         assert_refused(host, ErrorReason::INVALID_INPUT);
@@ -68,7 +68,7 @@ fn each_of_the_checks_of_c() {
 #[test]
 fn features_are_missed() {
     for operation in [0, 1, 3] {
-        let host = request(ExitCode::AP_CREATION, 1 << 32 | operation, VMSA, &[]);
+        let host = request(ExitCode::AP_CREATION, (1 << 32) | operation, VMSA, &[]);
         assert_refused(host, ErrorReason::MISSING_INPUT);
     }
 }

@@ -50,7 +50,7 @@ struct Case {
 impl Case {
     /// The list's bytes, as many as the buffer takes.
     fn bytes(&self) -> Vec<u8> {
-        let header = u64::from(self.cur_entry) | u64::from(self.end_entry) << 16;
+        let header = u64::from(self.cur_entry) | (u64::from(self.end_entry) << 16);
         let words = std::iter::once(header).chain(self.entries.iter().copied());
         let mut bytes: Vec<_> = words.flat_map(u64::to_le_bytes).collect();
         bytes.truncate(0xff0 - self.offset);
@@ -274,7 +274,7 @@ proptest! {
         features in prop_oneof![3 => Just(FEATURES), 1 => any::<u64>()],
         is_valid: bool,
     ) {
-        let info1 = apic_id << 32 | operation;
+        let info1 = (apic_id << 32) | operation;
         let fields = [(Field::Rax, features)];
         let fields = if is_valid { &fields[..] } else { &[] };
         let mut host = request(ExitCode::AP_CREATION, info1, vmsa, fields);

@@ -257,7 +257,7 @@ fn each_answer_of_userspace() {
         assert_eq!(host.certificates_done(answer), Outcome::Resume);
         assert_eq!(infos(&host), (0, info2), "{answer:?}");
         assert_eq!(host.page.peek(0x318), pages, "{answer:?}");
-        assert!(host.page.peek(0x3f8) >> (99 - 64) & 1 == 1);
+        assert!((host.page.peek(0x3f8) >> (99 - 64)) & 1 == 1);
         let is_sent = asked_of(&host).contains(&Call::Firmware(message(REPORT)));
         assert_eq!(is_sent, answer == CertificateAnswer::Done);
         assert!(!host.holds_anything());

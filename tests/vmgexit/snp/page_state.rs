@@ -284,7 +284,7 @@ fn a_guest_without_snp_changes_nothing() {
 
 #[test]
 fn the_reserved_bits_of_an_entry_mean_nothing() {
-    let odd = PscEntry(entry(0x10, PRIVATE).0 | 0x7f << 57);
+    let odd = PscEntry(entry(0x10, PRIVATE).0 | (0x7f << 57));
     let mut host = change(&list(0, 0, &[odd]));
     assert_eq!(host.vmgexit(), Outcome::Userspace);
     let asked = Call::Range(range(0x10, 1, PRIVATE, false));

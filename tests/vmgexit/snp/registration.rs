@@ -75,7 +75,7 @@ fn a_guest_without_snp_registers_nothing() {
 fn any_frame_may_be_registered_as_in_c() {
     for gfn in [0, 1, u64::MAX >> 12] {
         let mut host = Host::snp();
-        assert_eq!(respond(&mut host, gfn << 12 | 0x12), gfn << 12 | 0x13);
+        assert_eq!(respond(&mut host, (gfn << 12) | 0x12), (gfn << 12) | 0x13);
         assert_eq!(host.snp.registered, gfn << 12);
     }
 }
@@ -104,7 +104,7 @@ fn features_that_are_offered_are_answered() {
 fn a_page_changes_by_the_msr() {
     for (operation, is_private) in [(1, true), (2, false)] {
         let mut host = Host::snp();
-        let msr = operation << 52 | 0x1234_5000 | 0x14;
+        let msr = (operation << 52) | 0x1234_5000 | 0x14;
         host.msr = msr;
         assert_eq!(host.vmgexit(), Outcome::Userspace);
         let range = PageRange {
@@ -127,11 +127,11 @@ fn a_page_change_by_the_msr_that_cannot_be() {
     const FAILED: u64 = 0x8000_0000_0000_0015;
     for operation in [0, 3, 4, 15] {
         let mut host = Host::snp();
-        assert_eq!(respond(&mut host, operation << 52 | 0x14), FAILED);
+        assert_eq!(respond(&mut host, (operation << 52) | 0x14), FAILED);
     }
     let mut host = Host::snp();
     host.snp.can_change_pages = false;
-    assert_eq!(respond(&mut host, 1 << 52 | 0x14), FAILED);
+    assert_eq!(respond(&mut host, (1 << 52) | 0x14), FAILED);
     let counted = (Kind::MsrPageStateChange, Action::MALFORMED_INPUT);
     assert_eq!(host.counts, [counted]);
 }

@@ -429,7 +429,7 @@ fn pair(events: &[Event]) -> Result<Vec<String>> {
     memory.attach(vm.vm().fd(), SLOT, map::MOVING, 0)?;
     vm.begin(&Attempt::msr(map::MOVING))?;
     let mut check = Check::new();
-    check.about(&format!("{events:?}"));
+    check.about(format!("{events:?}"));
     let (mut has_slot, mut completed) = (true, false);
     for event in events {
         match event {
