@@ -11,6 +11,10 @@ use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_END, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use std::fmt::Debug;
 
+/// What C returns with every reply (difference returned-registers).
+const RETURNED_BY_C: ValidBitmap =
+    ValidBitmap::of(&[Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx]);
+
 /// What a test found wrong.
 #[derive(Default)]
 pub struct Check {
@@ -87,7 +91,11 @@ impl Check {
     /// The hypervisor does what the request asks, with `info2` as result.
     pub fn answered(&mut self, request: &Request, outcome: &Outcome, handler: Handler, info2: u64) {
         let reply = outcome.reply();
-        let returned = request.code().returned(request.info1());
+        let returned = match request.code() {
+            // C writes this reply, whoever began the exit.
+            ExitCode::AP_RESET_HOLD => RETURNED_BY_C,
+            code => code.returned(request.info1()),
+        };
         self.went_on(outcome)
             .same("SW_EXITINFO1", reply.info1, 0)
             .same("SW_EXITINFO2", reply.info2, info2);
@@ -109,7 +117,7 @@ impl Check {
             return;
         };
         let registers = match handler {
-            Handler::C => ValidBitmap::of(&[Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx]),
+            Handler::C => RETURNED_BY_C,
             Handler::Rust => returned,
         };
         let fields = registers.union(ValidBitmap::REPLY);
