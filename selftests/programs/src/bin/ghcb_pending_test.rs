@@ -320,7 +320,7 @@ fn moved(kind: &Kind, completed: usize, off: Off) -> Result<Vec<String>> {
     };
     let mut vm = StepVm::with(config, &[])?;
     userspace::leave_msrs(vm.vm().fd(), MTRR_BASE as u32, 2)?;
-    let before = Vec::from_iter((0..512).map(|at| at as u8 ^ 0x5a));
+    let before = Vec::from_iter((0..1024).map(|at| at as u8 ^ 0x5a));
     let outside = GuestPage::new(vm.vm().memory(), map::SCRATCH).copy();
     let request = if kind.request.is_scratch_inside() {
         kind.request.clone().buffer(&before)
@@ -365,14 +365,16 @@ fn moved(kind: &Kind, completed: usize, off: Off) -> Result<Vec<String>> {
         Found::Bytes(bytes) => {
             let at = request.field(Field::SwScratch).unwrap_or(0) as usize % 4096;
             let (got, old) = if request.is_scratch_inside() {
-                (image.bytes(at, bytes.len()), before[..bytes.len()].to_vec())
+                let old = before[at - SHARED_BUFFER_OFFSET..].to_vec();
+                (image.bytes(at, bytes.len()), old)
             } else {
                 let page = GuestPage::new(vm.vm().memory(), map::SCRATCH).copy();
                 (page.bytes(at, bytes.len()), outside.bytes(at, bytes.len()))
             };
             // What has been taken in is there, and the rest is as it was.
             let taken = bytes.len() * completed / kind.exits;
-            check.same("data", got, [&bytes[..taken], &old[taken..]].concat());
+            let want = [&bytes[..taken], &old[taken..bytes.len()]].concat();
+            check.same("data", got, want);
         }
         _ => {}
     }
