@@ -243,38 +243,80 @@ static GUEST void second_cpu(void)
 #define SA_RSP          0x1d8
 #define SA_RIP          0x178
 
-static GUEST void g_make_vmsa(void)
+/* Make PAGE_A the VMSA of a CPU that starts with @fn, let it run, and make it an ordinary page again */
+static GUEST void with_vmsa(void (*fn)(void))
 {
     uint8_t *page = (uint8_t *)PAGE_A;
 
     CHECK(!pvalidate(PAGE_A, 0, 1, NULL));
     memset(page, 0, PAGE);              /* whatever a page holds that is new */
-    vmsa_fill(page, second_cpu);
-    field64(page, SA_RIP) = (uintptr_t)second_cpu;
+    vmsa_fill(page, fn);
+    field64(page, SA_RIP) = (uintptr_t)fn;
     field64(page, SA_RSP) = SHARED + 0x8ff8;
+    pause_guest();
     CHECK(!rmpadjust(PAGE_A, 0, 1, 0, MAKE_VMSA));
     pause_guest();
-    /* An ordinary page again */
     CHECK(!rmpadjust(PAGE_A, 0, 1, 0, 0));
     page[0] = 1;
     CHECK(page[0] == 1);
 }
 
-/* A page of the guest's is another CPU's VMSA, from RMPADJUST to RMPADJUST */
-static bool make_vmsa(void)
+static GUEST void g_make_vmsa(void)
+{
+    with_vmsa(second_cpu);
+}
+
+/*
+ * Enter the guest @fn from its own VMSA, then from the one that it has made, which is none until it says so; then run it to
+ * its end
+ */
+static bool run_second(void (*fn)(void))
 {
     uint64_t page = GUEST_MEM + PAGE_A;
     bool ok;
 
-    launch(g_make_vmsa);
+    launch(fn);
     snp_give(PAGE_A, 0);
-    ok = EXPECT("exit code", guest_run(), SVM_EXIT_HLT) &&
-         EXPECT("VMSA", rmp(page) & RMP_VMSA, RMP_VMSA) && EXPECT("failed", told->failed, 0);
+    ok = EXPECT("exit code", guest_run(), SVM_EXIT_HLT);
     field64(vmcb, VMSA_PA) = page;
+    ok &= guest_refused();
+    field64(vmcb, VMSA_PA) = VMSA_PAGE;
     ok &= EXPECT("exit code", guest_run(), SVM_EXIT_HLT) &&
-          EXPECT("the second CPU's word", told->value[5], 0x5eed);
+          EXPECT("VMSA", rmp(page) & RMP_VMSA, RMP_VMSA) && EXPECT("failed", told->failed, 0);
+    field64(vmcb, VMSA_PA) = page;
+    ok &= EXPECT("exit code", guest_run(), SVM_EXIT_HLT);
     field64(vmcb, VMSA_PA) = VMSA_PAGE;
     return ok && guest_ends() && EXPECT("VMSA", rmp(page) & RMP_VMSA, 0);
+}
+
+/* A page of the guest's is another CPU's VMSA, from RMPADJUST to RMPADJUST */
+static bool make_vmsa(void)
+{
+    return run_second(g_make_vmsa) && EXPECT("the second CPU's word", told->value[5], 0x5eed);
+}
+
+static GUEST void own_vmsa(void)
+{
+    bool unchanged = false;
+
+    shared->value[5] = rmpadjust(PAGE_A, 0, 1, 0, 0);
+    shared->value[6] = pvalidate(PAGE_A, 0, 0, &unchanged);
+    shared->value[7] = unchanged;
+    for (;;) {
+        pause_guest();
+    }
+}
+
+static GUEST void g_own_vmsa(void)
+{
+    with_vmsa(own_vmsa);
+}
+
+/* The page that a CPU runs from stays as it is until it has left */
+static bool vmsa_in_use(void)
+{
+    return run_second(g_own_vmsa) && EXPECT("RMPADJUST", told->value[5], FAIL_INUSE) &&
+           EXPECT("PVALIDATE", told->value[6], FAIL_INUSE) && EXPECT("CF", told->value[7], 0);
 }
 
 static GUEST void g_vmsa_write(void)
@@ -353,6 +395,7 @@ const struct bare_test snp_guest_tests[] = {
     { "PVALIDATE and RMPADJUST are undefined without SEV-SNP", no_snp },
     { "RMPADJUST: VMPLs, sizes, and only of a validated page", adjust },
     { "a guest makes another CPU's VMSA", make_vmsa },
+    { "the VMSA that a CPU runs from cannot be changed", vmsa_in_use },
     { "a VMSA in a guest's page is read-only", vmsa_write },
     { "private memory of an SNP guest is its alone", private },
     { "an SNP guest's code is private whatever the C-bit", fetch },
