@@ -4,7 +4,7 @@
  *
  * Lines that begin with "// bindgen:" are options for bindgen.
  */
-// bindgen: --allowlist-type vcpu_svm --allowlist-type kvm_svm
+// bindgen: --allowlist-type vcpu_svm --allowlist-type kvm_svm --allowlist-type kvm_lapic
 // bindgen: --allowlist-type klp_patch --allowlist-type klp_object --allowlist-type klp_func
 // bindgen: --allowlist-type module --allowlist-type tracepoint --allowlist-type srcu_struct
 // bindgen: --allowlist-type ftrace_ops --allowlist-type srcu_ctr --allowlist-type ghcb
@@ -18,6 +18,7 @@
 #include <linux/psp-sev.h>
 #include <linux/srcu.h>
 #include <linux/tracepoint.h>
+#include "lapic.h"
 #include "svm/svm.h"
 #include "abi_proof.h"
 
@@ -27,6 +28,10 @@
 enum {
 	GHCB_RS_KVM_REQ_EVENT		= KVM_REQ_EVENT,
 	GHCB_RS_KVM_REQ_UPDATE_PROTECTED_GUEST_STATE = KVM_REQ_UPDATE_PROTECTED_GUEST_STATE,
+	GHCB_RS_KVM_APIC_INIT		= KVM_APIC_INIT,
+	GHCB_RS_KVM_APIC_SIPI		= KVM_APIC_SIPI,
+	GHCB_RS_KVM_MP_STATE_UNINITIALIZED = KVM_MP_STATE_UNINITIALIZED,
+	GHCB_RS_KVM_MP_STATE_INIT_RECEIVED = KVM_MP_STATE_INIT_RECEIVED,
 	GHCB_RS_KVM_HC_MAP_GPA_RANGE	= KVM_HC_MAP_GPA_RANGE,
 	GHCB_RS_KVM_MAP_GPA_RANGE_ENCRYPTED = KVM_MAP_GPA_RANGE_ENCRYPTED,
 	GHCB_RS_KVM_MAP_GPA_RANGE_DECRYPTED = KVM_MAP_GPA_RANGE_DECRYPTED,

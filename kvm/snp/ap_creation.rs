@@ -27,9 +27,14 @@ impl ApCreation for KvmVcpu {
     ) -> Result<(), NoSuchVcpu> {
         let target = self.vcpu_by_apic_id(apic_id).ok_or(NoSuchVcpu)?;
         target.lock_vmsa().set_pending(vmsa);
-        // Nobody waits for the other vCPU with its lock held.
-        if now {
-            target.update_state();
+        // Nobody waits for the other vCPU with its lock held. KVM looks at the request of a vCPU that waits for INIT
+        // or SIPI only when these have come, and lets its task spin until then.
+        match (now, target.waits_for_start()) {
+            (false, _) => {}
+            (true, false) => target.update_state(),
+            (true, true) if vmsa.is_some() => target.start(),
+            // It finds at the INIT that it has none.
+            (true, true) => {}
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::kvm::{
 use core::{
     marker::PhantomData,
     ptr::NonNull,
-    sync::atomic::{AtomicI32, AtomicU64, Ordering},
+    sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering},
 };
 use kernel::{bindings::xa_load, ffi::c_ulong};
 
@@ -86,12 +86,50 @@ impl<'a> OtherVcpu<'a> {
     /// `kvm_make_request_and_kick(KVM_REQ_UPDATE_PROTECTED_GUEST_STATE)`.
     pub(super) fn update_state(&self) {
         const REQUEST: u64 = 1 << bindings::GHCB_RS_KVM_REQ_UPDATE_PROTECTED_GUEST_STATE;
+        // SAFETY: By the invariant; the vCPU's own task does not matter to the request.
+        unsafe { self.request(REQUEST, true) };
+    }
+
+    /// Whether only an INIT, or the SIPI after it, lets the vCPU run.
+    pub(super) fn waits_for_start(&self) -> bool {
+        // SAFETY: By the invariant. The vCPU's own task changes the state, which is one word.
+        let state = unsafe { AtomicI32::from_ptr(&raw mut (*self.vcpu()).arch.mp_state) };
+        matches!(
+            state.load(Ordering::Relaxed) as u32,
+            bindings::GHCB_RS_KVM_MP_STATE_UNINITIALIZED
+                | bindings::GHCB_RS_KVM_MP_STATE_INIT_RECEIVED
+        )
+    }
+
+    /// Sends INIT and SIPI to a vCPU that waits for them: at the INIT it takes the VMSA that was kept for it, whose
+    /// registers the SIPI leaves alone. C: `__apic_accept_irq()`.
+    pub(super) fn start(&self) {
+        const EVENTS: usize =
+            1 << bindings::GHCB_RS_KVM_APIC_INIT | 1 << bindings::GHCB_RS_KVM_APIC_SIPI;
+        // SAFETY: By the invariant. Only a VM whose APICs are KVM's own has a vCPU that waits, and an APIC is freed
+        // with its vCPU; all that change its events while the vCPU runs do so atomically, or by one store.
+        unsafe {
+            let Some(apic) = NonNull::new((*self.vcpu()).arch.apic) else {
+                return;
+            };
+            AtomicUsize::from_ptr(&raw mut (*apic.as_ptr()).pending_events)
+                .fetch_or(EVENTS, Ordering::Release);
+            self.request(1 << bindings::GHCB_RS_KVM_REQ_EVENT, false);
+        }
+    }
+
+    /// Makes a request of the vCPU, and has it look. C: `kvm_make_request()`, `__kvm_vcpu_kick()`.
+    ///
+    /// # Safety
+    ///
+    /// Any task may make the request, at any time.
+    unsafe fn request(&self, request: u64, wait: bool) {
         // SAFETY: By the invariant; all change `requests` by atomic operations alone. KVM kicks any vCPU of a VM
         // from any task.
         unsafe {
             AtomicU64::from_ptr(&raw mut (*self.vcpu()).requests)
-                .fetch_or(REQUEST, Ordering::Release);
-            imports::__kvm_vcpu_kick(self.vcpu(), true);
+                .fetch_or(request, Ordering::Release);
+            imports::__kvm_vcpu_kick(self.vcpu(), wait);
         }
     }
 }
