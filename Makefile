@@ -4,7 +4,7 @@
 #
 ## make              ghcb_rs.ko for Debian's newest kernel, in a Debian root of its own
 ## make KDIR=DIR     ghcb_rs.ko for the prepared kernel tree DIR, with this machine's own tools; needs no root rights
-## make demo         boot Debian's kernel as an SEV-ES guest on an emulated host; GUEST=sev-snp: as an SEV-SNP guest, which is new
+## make demo         boot Debian's kernel as an SEV-ES and as an SEV-SNP guest on an emulated host (GUEST=sev-es, sev-snp: one)
 ## make test         all tests
 ## make check        the part of it that needs no emulated host: lints, and the tests of the pure code
 ## make coverage     how much of the pure code its tests reach

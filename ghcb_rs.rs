@@ -32,10 +32,6 @@ module! {
             default: 1,
             description: "Answer VMGEXITs (1), or pass each on to kvm_amd, counted (0)",
         },
-        snp: u8 {
-            default: 0,
-            description: "Leave the VMGEXITs of SEV-SNP guests to kvm_amd, counted (0), or answer them, too (1)",
-        },
         log_level: u8 {
             default: 2,
             description: "Log nothing about guests (0), terminations (1), refused requests too (2)",
@@ -85,11 +81,6 @@ fn check() -> Result {
         pr_err!("takeover={takeover} is neither 0 nor 1\n");
         return Err(EINVAL);
     }
-    let snp = module_parameters::snp.value();
-    if snp > 1 {
-        pr_err!("snp={snp} is neither 0 nor 1\n");
-        return Err(EINVAL);
-    }
     let number = module_parameters::log_level.value();
     let Some(level) = observe::LogLevel::from_number(number) else {
         pr_err!("log_level={number} is none of 0, 1 and 2\n");
@@ -102,7 +93,7 @@ fn check() -> Result {
         module_parameters::guest_requests_per_second.value(),
         module_parameters::guest_requests_at_once.value(),
     );
-    livepatch::set_active(takeover == 1, snp == 1);
+    livepatch::set_active(takeover == 1);
     Ok(())
 }
 

@@ -25,10 +25,8 @@ pub(super) fn taken_over() {
     }
     if !replacement::is_active() {
         pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are passed on to kvm_amd, and counted\n");
-    } else if replacement::answers_snp() {
-        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are answered in Rust\n");
     } else {
-        pr_info!("VMGEXITs of SEV-ES guests are answered in Rust\n");
+        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are answered in Rust\n");
     }
 }
 

@@ -13,7 +13,6 @@ use crate::{
     vmgexit::{
         self,
         carry_out::{guest_request, page_state},
-        host::Registration as _,
         kind::Kind,
         tally::Call,
         vcpu::End,
@@ -30,19 +29,9 @@ use kernel::ffi::c_int;
 /// Not the kernel crate's atomic, whose load is a call.
 static ACTIVE: AtomicBool = AtomicBool::new(true);
 
-/// Whether those of SEV-SNP guests are, too.
-static ANSWERS_SNP: AtomicBool = AtomicBool::new(false);
-
-/// Says whether VMGEXITs are answered here or go on to C, and whether those of SEV-SNP guests are. To be called before
-/// anything is replaced.
-pub(crate) fn set_active(active: bool, snp: bool) {
+/// Says whether VMGEXITs are answered here or go on to C. To be called before anything is replaced.
+pub(crate) fn set_active(active: bool) {
     ACTIVE.store(active, Ordering::Relaxed);
-    ANSWERS_SNP.store(snp, Ordering::Relaxed);
-}
-
-/// Whether VMGEXITs of SEV-SNP guests are answered here.
-pub(super) fn answers_snp() -> bool {
-    ANSWERS_SNP.load(Ordering::Relaxed)
 }
 
 /// Whether VMGEXITs are answered here.
@@ -67,10 +56,6 @@ pub(super) fn of_sev_handle_vmgexit() -> usize {
 pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int {
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, and KVM calls with what `KvmVcpu` wants.
     let mut vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
-    if vcpu.is_snp() && !answers_snp() {
-        // SAFETY: As for this function.
-        return unsafe { stand_aside(vcpu.as_ptr().cast()) };
-    }
     vmgexit::handle(&mut vcpu, || Call::handling(&PerCpu)).to_kvm()
 }
 

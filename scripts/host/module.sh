@@ -53,7 +53,7 @@ other_kvm_amd_later() { clean && enable && ! load_other && disable && load_kvm &
 said() { diff <(printf '%s\n' "$@") <(dmesg | sed -n '/taint\|kvm \[/!s/^.*\] ghcb_rs: //p'); }
 
 waits='waiting for kvm_amd'
-answers='VMGEXITs of SEV-ES guests are answered in Rust'
+answers='VMGEXITs of SEV-ES and SEV-SNP guests are answered in Rust'
 given_back="VMGEXITs are kvm_amd's again"
 gone='kvm_amd has gone: waiting for it'
 
