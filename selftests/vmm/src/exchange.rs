@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod exit;
 pub mod page;
+pub mod pending;
 pub mod race;
 pub mod request;
 pub mod scratch;
