@@ -17,6 +17,7 @@
 ## make kselftests   the kernel's KVM selftests: the same results with the module as without
 ## make bench        what a VMGEXIT costs by C and by Rust, in instructions
 ## make changeover   the module goes out and in each second while two guests boot (GUEST=sev-es, sev-snp)
+## make fairness     a limit on SEV-SNP guests' messages to the secure processor: they get their answers in the end
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -41,7 +42,7 @@ all:
 	@scripts/setup root kernel module
 endif
 
-demo test vm changeover bench soak lifecycle mutants kselftests emulator-test:
+demo test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test:
 	@scripts/$@
 
 emulator-soak:
@@ -67,4 +68,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test vm changeover bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help
+.PHONY: all demo test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help

@@ -59,12 +59,12 @@ cbit() {
 	echo "cbitpos=$((ebx & 63)),reduced-phys-bits=$((ebx >> 6 & 63))"
 }
 
-# encrypted_guest VCPUS OPTION...: boot the kernel and initrd of the payload as the guest sev0; its console comes out.
-# One that hangs is ended.
+# encrypted_guest VCPUS OPTION...: boot the kernel and initrd of the payload as the guest sev0, with $guest_parameters for
+# its kernel; its console comes out. One that hangs is ended.
 encrypted_guest() {
-	timeout --foreground 1200 qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 512 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
+	timeout --foreground 1200 qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 256 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
 		-kernel /payload/vmlinuz -initrd /payload/initrd.gz \
-		-append "console=ttyS0 panic=-1 rdinit=/init" </dev/null
+		-append "console=ttyS0 panic=-1 rdinit=/init ${guest_parameters:-}" </dev/null
 }
 
 # sev_guest VCPUS [POLICY]: an SEV guest, which nobody may debug.
@@ -84,6 +84,6 @@ sev_snp_guest() {
 	local bits
 	bits=$(cbit) || return
 	encrypted_guest "$1" -machine q35,confidential-guest-support=sev0,memory-backend=ram0 \
-		-object memory-backend-memfd,id=ram0,size=512M,share=true -object "sev-snp-guest,id=sev0,$bits" \
+		-object memory-backend-memfd,id=ram0,size=256M,share=true -object "sev-snp-guest,id=sev0,$bits" \
 		-bios /usr/share/ovmf/OVMF.fd
 }
