@@ -29,3 +29,4 @@ mod properties;
 mod refusals;
 mod snp;
 mod system;
+mod way_out;
