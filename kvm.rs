@@ -33,7 +33,7 @@ use crate::{
     vmgexit::{
         kind::Kind,
         vcpu::{Complaint, Exit, Vcpu},
-        Outcome,
+        AfterExit,
     },
 };
 use bindings::{kvm, kvm_sev_info, kvm_svm, kvm_vcpu, vcpu_svm, vmcb, vmcb_control_area};
@@ -247,7 +247,7 @@ impl Vcpu for KvmVcpu {
     }
 
     #[inline(always)]
-    fn trace_msr_exit(&mut self, outcome: Outcome) {
+    fn trace_msr_exit(&mut self, outcome: AfterExit) {
         let msr = || self.ghcb_msr().0;
         trace::msr_exit(|| self.vcpu_id(), msr, outcome.to_kvm());
     }

@@ -56,9 +56,9 @@ use port_io::Direction;
 use request::{snp::SnpRequest, Request};
 use vcpu::{Complaint, Exit, Failure, Fault, Fulfilment, Registers, Scratch, Vcpu};
 
-/// What becomes of KVM_RUN after an exit.
+/// What KVM_RUN does after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AfterExit {
     /// The guest runs on.
     Resume,
     /// KVM_RUN returns to userspace; `kvm_run` says why.
@@ -69,7 +69,7 @@ pub enum Outcome {
     HostFault(i32),
 }
 
-impl Outcome {
+impl AfterExit {
     /// What a function of KVM returns for it: one, zero, or a negative error number.
     #[inline]
     pub const fn to_kvm(self) -> i32 {
@@ -91,7 +91,7 @@ pub(crate) enum Flow<B> {
     /// Reply that KVM did not carry the request out.
     Failed(Fulfilment),
     /// Reply early, with "no action", and end KVM_RUN: what userspace then does returns nothing.
-    Leave(Outcome),
+    Leave(AfterExit),
     /// Reply later, with what userspace returns. The copy of a scratch area is kept until then.
     Defer(Option<Scratch<B>>),
     /// C replies, when a SIPI or something else wakes the vCPU; it returns these registers.
@@ -117,7 +117,7 @@ impl<B> Flow<B> {
 /// in between. A request for SEV information is not counted if it is not traced: its answer is a few
 /// instructions long and cannot sleep.
 #[inline(always)]
-pub fn handle<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
+pub fn handle<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> AfterExit {
     match vcpu.ghcb_msr().info() {
         MsrInfo::GHCB_GPA => handle_page(vcpu, begin),
         MsrInfo::SEV_INFO_REQUEST if !vcpu.traces_msr() => msr_protocol::answer_sev_info(vcpu),
@@ -131,14 +131,14 @@ pub fn handle<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outc
 
 /// Handles any request in the MSR. Not inlined, so that the frequent requests save fewer registers.
 #[inline(never)]
-fn handle_msr<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
+fn handle_msr<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> AfterExit {
     let _call = begin();
     msr_protocol::handle(vcpu)
 }
 
 /// Handles a request in the page. Not inlined, so that the frequent requests in the MSR save fewer registers.
 #[inline(never)]
-fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Outcome {
+fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> AfterExit {
     let _call = begin();
     let gpa = vcpu.ghcb_msr().0;
     // Without a page there is nowhere to reply: resume the guest, as C does.
@@ -150,13 +150,13 @@ fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> Out
     });
     outcome.unwrap_or_else(|Fault| {
         unreachable_page(vcpu);
-        Outcome::Resume
+        AfterExit::Resume
     })
 }
 
 /// Answers the request that is in the page.
 #[inline(always)]
-fn answer<V: Vcpu>(vcpu: &mut V, page: &V::Page, gpa: u64) -> Result<Outcome, Fault> {
+fn answer<V: Vcpu>(vcpu: &mut V, page: &V::Page, gpa: u64) -> Result<AfterExit, Fault> {
     let header = Header::take(page)?;
     match header.exit_code() {
         ExitCode::CPUID => answer_one::<V, { ExitCode::CPUID.0 }>(vcpu, page, gpa, header),
@@ -178,7 +178,7 @@ fn answer_one<V: Vcpu, const EXIT_CODE: u64>(
     page: &V::Page,
     gpa: u64,
     header: Header,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     answer_any(vcpu, page, gpa, header.about(ExitCode(EXIT_CODE)))
 }
 
@@ -189,7 +189,7 @@ fn answer_others<V: Vcpu>(
     page: &V::Page,
     gpa: u64,
     header: Header,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     answer_any(vcpu, page, gpa, header)
 }
 
@@ -200,7 +200,7 @@ fn answer_any<V: Vcpu>(
     page: &V::Page,
     gpa: u64,
     header: Header,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     let (code, info1) = (header.exit_code(), header.info1());
     // Read the registers that the event returns, too: an error reply returns them unchanged.
     let wanted = code.operands(info1).union(code.returned(info1));
@@ -233,7 +233,7 @@ fn answer_any<V: Vcpu>(
                 let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
                 return write(vcpu, page, exit.code, kind, reply);
             }
-            (Fulfilment::Userspace, Direction::Out) => Ok(Flow::Leave(Outcome::Userspace)),
+            (Fulfilment::Userspace, Direction::Out) => Ok(Flow::Leave(AfterExit::Userspace)),
             (Fulfilment::Userspace, Direction::In) => Ok(Flow::Defer(None)),
             (fulfilment, _) => Ok(Flow::Failed(fulfilment)),
         },
@@ -291,7 +291,7 @@ fn refuse<V: Vcpu>(
     scratch: u64,
     given: &Registers,
     reason: ErrorReason,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     vcpu.complain(Complaint::Refused {
         exit,
         valid,
@@ -311,7 +311,7 @@ fn conclude<V: Vcpu>(
     exit: Exit,
     kind: Kind,
     flow: Flow<V::Buffer>,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     match flow {
         Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
         Flow::Failed(fulfilment) => fail(vcpu, page, exit, kind, fulfilment),
@@ -325,7 +325,7 @@ fn conclude<V: Vcpu>(
         Flow::Defer(scratch) => {
             vcpu.defer(page, exit, scratch)?;
             vcpu.count(kind, Action::NO_ACTION);
-            Ok(Outcome::Userspace)
+            Ok(AfterExit::Userspace)
         }
         Flow::Hold(registers) => {
             let outcome = ap::hold_by_page(vcpu, page, exit, &registers)?;
@@ -334,7 +334,7 @@ fn conclude<V: Vcpu>(
         }
         Flow::Fail(reply, error) => {
             write(vcpu, page, exit.code, kind, reply)?;
-            Ok(Outcome::HostFault(error))
+            Ok(AfterExit::HostFault(error))
         }
     }
 }
@@ -348,7 +348,7 @@ fn fail<V: Vcpu>(
     exit: Exit,
     kind: Kind,
     fulfilment: Fulfilment,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     let reply = match fulfilment {
         Fulfilment::Exception(event) => Reply::exception(event),
         _ => Reply::error(ErrorReason::INVALID_INPUT),
@@ -365,11 +365,11 @@ fn write<V: Vcpu>(
     exit_code: ExitCode,
     kind: Kind,
     reply: Reply,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     reply.write(page)?;
     vcpu.count(kind, reply.action());
     vcpu.trace_exit(exit_code, &reply);
-    Ok(Outcome::Resume)
+    Ok(AfterExit::Resume)
 }
 
 /// Counts and reports that a guest's page cannot be reached.

@@ -33,7 +33,7 @@ use crate::{
         record::{Record, Words},
         tally::{self, Tallies, Tally},
         vcpu::{Deferred, End, Exit, Fault, HoldType, Memory, Registers, Scratch, Waiting},
-        waiting, Outcome,
+        waiting, AfterExit,
     },
 };
 use core::{
@@ -89,7 +89,7 @@ pub(crate) fn deliver(vcpu: &mut KvmVcpu, end: End) {
 }
 
 /// Goes on with an exit that userspace has answered, by `step`. May sleep.
-pub(crate) fn go_on(vcpu: &mut KvmVcpu, step: impl FnOnce(&mut KvmVcpu) -> Outcome) -> Outcome {
+pub(crate) fn go_on(vcpu: &mut KvmVcpu, step: impl FnOnce(&mut KvmVcpu) -> AfterExit) -> AfterExit {
     let outcome = step(vcpu);
     // SAFETY: The vCPU is one of kvm_amd's.
     if !unsafe { is_pending(vcpu.as_ptr()) } {
@@ -114,7 +114,7 @@ pub(crate) unsafe fn forget(svm: *mut vcpu_svm) {
 }
 
 impl Waiting for KvmVcpu {
-    fn hold(&mut self, hold: HoldType) -> Outcome {
+    fn hold(&mut self, hold: HoldType) -> AfterExit {
         self.begin_hold(hold)
     }
 

@@ -8,7 +8,7 @@
 use super::{bindings, imports, page::UserPage, KvmVcpu};
 use crate::vmgexit::{
     vcpu::{Exit, Fault, HoldType},
-    Outcome,
+    AfterExit,
 };
 
 /// `AP_RESET_HOLD_*` of `arch/x86/kvm/svm/sev.c`.
@@ -19,7 +19,7 @@ mod reset_hold {
 
 impl KvmVcpu {
     /// Puts the vCPU into AP reset hold.
-    pub(super) fn begin_hold(&mut self, hold: HoldType) -> Outcome {
+    pub(super) fn begin_hold(&mut self, hold: HoldType) -> AfterExit {
         // SAFETY: By the invariant. For a hold by the page, `map()` has mapped it, as KVM's delivery of a
         // SIPI expects.
         let result = unsafe {
@@ -30,9 +30,9 @@ impl KvmVcpu {
             imports::kvm_emulate_ap_reset_hold(self.vcpu())
         };
         if result > 0 {
-            Outcome::Resume
+            AfterExit::Resume
         } else {
-            Outcome::Userspace
+            AfterExit::Userspace
         }
     }
 

@@ -124,7 +124,7 @@ pub(super) unsafe extern "C" fn svm_complete_emulated_msr(
         // C's function would access the page.
         deliver(wrap(vcpu), End::Refused);
     }
-    vmgexit::Outcome::Resume.to_kvm()
+    vmgexit::AfterExit::Resume.to_kvm()
 }
 
 /// Replaces `complete_sev_es_emulated_mmio()`.
@@ -174,7 +174,7 @@ unsafe fn complete(
             // The guest has moved while this task waited for the vCPU, and perhaps what KVM would access has
             // been freed.
             wrap(vcpu).cancel_userspace_exit();
-            return vmgexit::Outcome::Resume.to_kvm();
+            return vmgexit::AfterExit::Resume.to_kvm();
         }
         let result = original(vcpu);
         if deferral::is_pending(vcpu.cast()) {
@@ -223,7 +223,7 @@ pub(super) unsafe extern "C" fn snp_complete_req_certs(vcpu: *mut kvm_vcpu) -> c
 unsafe fn go_on(
     vcpu: *mut kvm_vcpu,
     original: unsafe extern "C" fn(*mut kvm_vcpu) -> c_int,
-    step: fn(&mut KvmVcpu) -> vmgexit::Outcome,
+    step: fn(&mut KvmVcpu) -> vmgexit::AfterExit,
 ) -> c_int {
     let _call = Call::delivery(&PerCpu);
     // SAFETY: By the caller; KVM calls for vCPUs of SEV-SNP guests that this task runs.

@@ -3,7 +3,7 @@
 //! Application processors: AP reset hold and the AP jump table.
 
 use super::{
-    vcpu::{Exit, Fault, HoldType, Outcome, Registers, Vcpu},
+    vcpu::{AfterExit, Exit, Fault, HoldType, Registers, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -69,7 +69,7 @@ pub(super) fn hold_by_page<V: Vcpu>(
     page: &V::Page,
     exit: Exit,
     registers: &Registers,
-) -> Result<Outcome, Fault> {
+) -> Result<AfterExit, Fault> {
     Reply::no_action(NOT_YET.0).write(page)?;
     vcpu.park(page, exit, registers)?;
     Ok(vcpu.hold(HoldType::Page))

@@ -7,7 +7,7 @@ use super::{
     carry_out::page_state,
     kind::Kind,
     system,
-    vcpu::{Complaint, Fulfilment, HoldType, Outcome, Vcpu},
+    vcpu::{AfterExit, Complaint, Fulfilment, HoldType, Vcpu},
 };
 use crate::ghcb_abi::{
     msr::{CpuidRegister, MsrRequest, MsrResponse, DATA_SHIFT, GFN_NONE},
@@ -24,7 +24,7 @@ const NO_VMPL: u32 = 1;
 
 /// Answers a request for SEV information. Neither sleeps nor traces.
 #[inline(always)]
-pub fn answer_sev_info<V: Vcpu>(vcpu: &mut V) -> Outcome {
+pub fn answer_sev_info<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     vcpu.count(Kind::MsrSevInfo, Action::NO_ACTION);
     let response = MsrResponse::SevInfo {
         max: vcpu.version(),
@@ -32,14 +32,14 @@ pub fn answer_sev_info<V: Vcpu>(vcpu: &mut V) -> Outcome {
         c_bit: vcpu.c_bit(),
     };
     vcpu.set_ghcb_msr(response.encode());
-    Outcome::Resume
+    AfterExit::Resume
 }
 
 /// Answers a request for one register of CPUID, subfunction 0. Does not trace.
 ///
 /// As with KVM's C handler, the value stays in the MSR if KVM does not emulate it.
 #[inline(always)]
-pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> Outcome {
+pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     if vcpu.cpuid((vcpu.ghcb_msr().0 >> 32) as u32) == Fulfilment::Done {
         vcpu.count(Kind::MsrCpuid, Action::NO_ACTION);
         let register = CpuidRegister::of(vcpu.ghcb_msr());
@@ -54,7 +54,7 @@ pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> Outcome {
     } else {
         vcpu.count(Kind::MsrCpuid, Action::MALFORMED_INPUT);
     }
-    Outcome::Resume
+    AfterExit::Resume
 }
 
 /// Handles any request in the MSR.
@@ -62,7 +62,7 @@ pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> Outcome {
 /// What is for SEV-SNP alone gets the answer "failed" without it, or "no preference" where a preferred address was
 /// asked for. A value that is no request stays in the MSR, as with KVM's C handler.
 #[inline(always)]
-pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
+pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     use MsrResponse::{HypervisorFeatures, PageStateChange, PreferredGpa, RegisterGpa, RunVmpl};
     let msr = vcpu.ghcb_msr();
     vcpu.trace_msr_enter(msr);
@@ -74,14 +74,14 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
             vcpu.count(Kind::MsrHvFeatures, Action::NO_ACTION);
             let features = system::features(vcpu.is_snp());
             vcpu.set_ghcb_msr(HypervisorFeatures(features).encode());
-            Outcome::Resume
+            AfterExit::Resume
         }
         MsrRequest::Terminate(reason) => {
             vcpu.count(Kind::MsrTerminate, Action::NO_ACTION);
             vcpu.complain(Complaint::TerminatedByMsr(reason));
             vcpu.terminate();
             // As in C, there is no response to trace.
-            return Outcome::Userspace;
+            return AfterExit::Userspace;
         }
         MsrRequest::PreferredGpa => {
             let response = PreferredGpa { gfn: GFN_NONE };
@@ -114,7 +114,7 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
         MsrRequest::GhcbGpa(_) | MsrRequest::Unknown(_) => {
             vcpu.complain(Complaint::UnknownMsr(msr));
             vcpu.count(Kind::MsrUnknown, Action::MALFORMED_INPUT);
-            Outcome::Resume
+            AfterExit::Resume
         }
     };
     vcpu.trace_msr_exit(outcome);
@@ -122,21 +122,21 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> Outcome {
 }
 
 /// Answers a request.
-fn respond<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> Outcome {
+fn respond<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExit {
     vcpu.count(kind, Action::NO_ACTION);
     vcpu.set_ghcb_msr(response.encode());
-    Outcome::Resume
+    AfterExit::Resume
 }
 
 /// Answers a request which is for SEV-SNP alone, or is refused.
-fn refuse<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> Outcome {
+fn refuse<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExit {
     vcpu.count(kind, Action::MALFORMED_INPUT);
     vcpu.set_ghcb_msr(response.encode());
-    Outcome::Resume
+    AfterExit::Resume
 }
 
 /// Page state change. The response follows userspace's answer, and comes from KVM's C code.
-fn change_page<V: Vcpu>(vcpu: &mut V, gfn: u64, operation: PageOperation) -> Outcome {
+fn change_page<V: Vcpu>(vcpu: &mut V, gfn: u64, operation: PageOperation) -> AfterExit {
     match page_state::by_msr(vcpu, gfn, operation) {
         Ok(outcome) => {
             vcpu.count(Kind::MsrPageStateChange, Action::NO_ACTION);
@@ -147,7 +147,7 @@ fn change_page<V: Vcpu>(vcpu: &mut V, gfn: u64, operation: PageOperation) -> Out
 }
 
 /// AP reset hold. KVM changes the response when a SIPI arrives.
-fn hold<V: Vcpu>(vcpu: &mut V) -> Outcome {
+fn hold<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     vcpu.count(Kind::MsrApResetHold, Action::NO_ACTION);
     let outcome = vcpu.hold(HoldType::Msr);
     vcpu.set_ghcb_msr(MsrResponse::ApResetHold(ap::NOT_YET).encode());

@@ -5,7 +5,7 @@
 use super::{
     request::Request,
     vcpu::{Failure, Fulfilment, Purpose, Scratch, Vcpu},
-    Flow, Outcome,
+    AfterExit, Flow,
 };
 use crate::ghcb_abi::{
     ioio::{IoInfo, IoSize},
@@ -157,7 +157,7 @@ pub(super) fn transfer<V: Vcpu>(
 ) -> Result<Flow<V::Buffer>, Failure> {
     let mut buffer = vcpu.fetch(page, area, purpose)?;
     Ok(match (access(vcpu, &mut buffer), purpose) {
-        (Fulfilment::Userspace, Purpose::Send) => Flow::Leave(Outcome::Userspace),
+        (Fulfilment::Userspace, Purpose::Send) => Flow::Leave(AfterExit::Userspace),
         (Fulfilment::Userspace, _) => Flow::Defer(Some(Scratch { area, buffer })),
         (fulfilment, _) => {
             if purpose == Purpose::Receive && fulfilment == Fulfilment::Done {

@@ -4,7 +4,7 @@
 //! features, termination, unsupported event, DR7.
 
 use super::{
-    vcpu::{Complaint, Outcome, Vcpu},
+    vcpu::{AfterExit, Complaint, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -81,11 +81,11 @@ impl SystemEvent {
             Self::Terminate { info1, info2 } => {
                 vcpu.complain(Complaint::Terminated { info1, info2 });
                 vcpu.terminate();
-                Flow::Leave(Outcome::Userspace)
+                Flow::Leave(AfterExit::Userspace)
             }
             Self::Unsupported { info1, info2 } => {
                 vcpu.complain(Complaint::UnsupportedEvent { info1, info2 });
-                Flow::Leave(Outcome::Unsupported)
+                Flow::Leave(AfterExit::Unsupported)
             }
             Self::ReadDr7 => Flow::Reply(Reply::no_action(0).with_rax(vcpu.dr7())),
             Self::WriteDr7(value) => {

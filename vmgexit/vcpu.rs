@@ -5,7 +5,7 @@
 pub use super::{
     memory::{Failure, Fault, Memory, Purpose, Scratch},
     waiting::{Deferred, End, HoldType, Waiting},
-    Outcome,
+    AfterExit,
 };
 
 use super::{
@@ -242,7 +242,7 @@ pub trait Vcpu: Emulator + Waiting + Snp {
     fn trace_msr_enter(&mut self, msr: GhcbMsr);
 
     /// Traces what the MSR now holds. Tracepoint `kvm_vmgexit_msr_protocol_exit`.
-    fn trace_msr_exit(&mut self, outcome: Outcome);
+    fn trace_msr_exit(&mut self, outcome: AfterExit);
 
     /// Counts an exit and what was answered.
     fn count(&mut self, kind: Kind, action: Action);

@@ -6,7 +6,7 @@ use super::{
     memory::{Fault, Memory, Scratch},
     unreachable_page,
     vcpu::{Exit, Registers, Vcpu},
-    Outcome,
+    AfterExit,
 };
 use crate::ghcb_abi::{
     exit_code::ExitCode,
@@ -64,7 +64,7 @@ impl<B> Deferred<B> {
 /// A vCPU whose exits can wait.
 pub trait Waiting: Memory {
     /// Puts the vCPU into AP reset hold.
-    fn hold(&mut self, hold: HoldType) -> Outcome;
+    fn hold(&mut self, hold: HoldType) -> AfterExit;
 
     /// Leaves an exit to userspace, and remembers that the reply is still to be written.
     ///

@@ -9,7 +9,7 @@ use ghcb_rs::{
         host::{CertificateAnswer, FirmwareAnswer, HostFault, RangeAnswer},
         kind::Kind,
         vcpu::{Fulfilment, Registers},
-        Outcome,
+        AfterExit,
     },
 };
 
@@ -142,7 +142,7 @@ pub struct Case {
     pub answer: Fulfilment,
     pub can_map: bool,
     pub can_allocate: bool,
-    pub held: Outcome,
+    pub held: AfterExit,
     pub jump_table: u64,
     /// Whether the guest has SEV-SNP; see [`Snp`].
     pub snp: Option<Snp>,
@@ -327,9 +327,9 @@ impl Case {
             can_map: !b.odds(16),
             can_allocate: !b.odds(16),
             held: if b.odds(128) {
-                Outcome::Resume
+                AfterExit::Resume
             } else {
-                Outcome::Userspace
+                AfterExit::Userspace
             },
             jump_table: b.word(),
             snp: None,
@@ -473,7 +473,7 @@ impl Case {
 
     /// What was made of a page that changed all the time is what is made of a still page with what was
     /// seen: the exit depends on one look.
-    fn check_one_look(&self, changing: &Host, outcome: Outcome) {
+    fn check_one_look(&self, changing: &Host, outcome: AfterExit) {
         let mut still = Case {
             writer: None,
             ..self.clone()
@@ -511,7 +511,7 @@ enum Ending {
 }
 
 impl Ending {
-    fn of(host: &Host, outcome: Outcome) -> Self {
+    fn of(host: &Host, outcome: AfterExit) -> Self {
         let has = |wanted: fn(&Call) -> bool| host.log.iter().any(wanted);
         let unreachable =
             has(|call| matches!(call, Call::Complain(text) if text.starts_with("UnreachablePage")));
@@ -524,7 +524,7 @@ impl Ending {
         let parked = has(|call| matches!(call, Call::Park(..)));
         if has(|call| matches!(call, Call::Defer(..))) {
             assert!(host.sev_es.is_pending() && !unreachable && !parked);
-            assert_eq!(outcome, Outcome::Userspace);
+            assert_eq!(outcome, AfterExit::Userspace);
             return Self::Deferred;
         }
         let traced = has(|call| matches!(call, Call::TraceExit(..)));
@@ -536,14 +536,14 @@ impl Ending {
         );
         match (unreachable, traced, parked) {
             (true, ..) => {
-                assert!(outcome == Outcome::Resume || is_sent(host) || is_the_end(host));
+                assert!(outcome == AfterExit::Resume || is_sent(host) || is_the_end(host));
                 assert!(!host.holds_anything());
                 Self::Unreachable
             }
             (_, true, _) => {
-                let is_fault = matches!(outcome, Outcome::HostFault(_));
+                let is_fault = matches!(outcome, AfterExit::HostFault(_));
                 let may_leave = is_sent(host) || is_the_end(host) || is_fault;
-                assert!(outcome == Outcome::Resume || may_leave);
+                assert!(outcome == AfterExit::Resume || may_leave);
                 Self::Replied
             }
             (.., true) => Self::Parked,

@@ -23,7 +23,7 @@ use ghcb_rs::{
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
         vcpu::{Complaint, Exit, Fulfilment, HoldType, Registers, Vcpu},
-        Outcome,
+        AfterExit,
     },
 };
 
@@ -123,7 +123,7 @@ pub struct Host {
     /// Whether there is memory for a scratch area's copy.
     pub can_allocate: bool,
     /// What becomes of a vCPU in AP reset hold.
-    pub held: Outcome,
+    pub held: AfterExit,
     pub tsc: u64,
     pub tsc_aux: u64,
     pub dr7: u64,
@@ -158,7 +158,7 @@ impl Host {
             device: DEVICE,
             can_map: true,
             can_allocate: true,
-            held: Outcome::Resume,
+            held: AfterExit::Resume,
             tsc: TSC,
             tsc_aux: TSC_AUX,
             dr7: DR7,
@@ -207,7 +207,7 @@ impl Host {
     }
 
     /// The guest executes VMGEXIT.
-    pub fn vmgexit(&mut self) -> Outcome {
+    pub fn vmgexit(&mut self) -> AfterExit {
         let begin = self.begin_call();
         let outcome = vmgexit::handle(self, begin);
         assert_eq!(self.in_flight.get(), 0, "a call never ends");
@@ -318,7 +318,7 @@ impl Vcpu for Host {
         self.log.push(Call::TraceMsrEnter(msr.0));
     }
 
-    fn trace_msr_exit(&mut self, outcome: Outcome) {
+    fn trace_msr_exit(&mut self, outcome: AfterExit) {
         self.log
             .push(Call::TraceMsrExit(self.msr, outcome.to_kvm()));
     }

@@ -10,7 +10,7 @@ use ghcb_rs::{
             ApCreation, ApicIds, CertificateAnswer, FirmwareAnswer, GuestRequests, HostFault,
             NoSuchVcpu, OutOfReach, PageRange, PageState, RangeAnswer, Registration,
         },
-        Outcome,
+        AfterExit,
     },
 };
 
@@ -206,7 +206,7 @@ impl Host {
     }
 
     /// Userspace has answered what it was asked for a range: C's `snp_complete_one_psc()`, as it is replaced.
-    pub fn range_done(&mut self, answer: RangeAnswer) -> Outcome {
+    pub fn range_done(&mut self, answer: RangeAnswer) -> AfterExit {
         self.snp.range_answer = answer;
         let call = self.begin_call()();
         let outcome = page_state::go_on(self);
@@ -221,7 +221,7 @@ impl Host {
             match code {
                 Some(ExitCode::PAGE_STATE_CHANGE) => {
                     let answer = self.snp.range_answers.pop().unwrap_or(RangeAnswer::Done);
-                    if self.range_done(answer) != Outcome::Userspace {
+                    if self.range_done(answer) != AfterExit::Userspace {
                         return;
                     }
                 }
@@ -235,7 +235,7 @@ impl Host {
     }
 
     /// The same for certificates: C's `snp_complete_req_certs()`, as it is replaced.
-    pub fn certificates_done(&mut self, answer: CertificateAnswer) -> Outcome {
+    pub fn certificates_done(&mut self, answer: CertificateAnswer) -> AfterExit {
         self.snp.certificate_answer = answer;
         let call = self.begin_call()();
         let outcome = guest_request::go_on(self);

@@ -7,7 +7,7 @@ use ghcb_rs::{
     vmgexit::{
         record::{Record, Words},
         vcpu::{Deferred, End, Exit, Fault, HoldType, Registers, Scratch, Waiting},
-        waiting, Outcome,
+        waiting, AfterExit,
     },
 };
 
@@ -41,7 +41,7 @@ fn is_in_vcpu(record: &Record) -> bool {
 }
 
 impl Waiting for Host {
-    fn hold(&mut self, hold: HoldType) -> Outcome {
+    fn hold(&mut self, hold: HoldType) -> AfterExit {
         self.may_sleep();
         self.log.push(Call::Hold(hold));
         self.sev_es.hold = Some(hold);

@@ -19,7 +19,7 @@ use ghcb_rs::{
         takeover::{Machine, Set, Takeover},
         tally::{self, Call, Tallies, Tally},
         vcpu::{End, Fulfilment, Registers},
-        Outcome,
+        AfterExit,
     },
 };
 
@@ -257,7 +257,7 @@ impl<'a> World<'a> {
         };
         world.takeover.begin(&mut world.kernel).unwrap();
         let call = Call::handling(&world.kernel);
-        assert_eq!(host.vmgexit(), Outcome::Userspace);
+        assert_eq!(host.vmgexit(), AfterExit::Userspace);
         world.kernel.add::<{ Tally::Deferred as usize }>();
         drop(call);
         world.before = host.page.bytes();

@@ -14,7 +14,7 @@ use ghcb_rs::{
         instruction::{Emulation, Instruction},
         kind::Kind,
         vcpu::{End, Fulfilment, Registers},
-        Outcome,
+        AfterExit,
     },
 };
 
@@ -265,11 +265,11 @@ fn cpuid_of_the_xsave_area_needs_xcr0() {
     let without = refused(ErrorReason::MISSING_INPUT).with(&unchanged);
     assert_reply(cpuid(0xd, &[]), Kind::Cpuid, &without, &[]);
     assert_reply(cpuid(0xd, &[(Xss, 0)]), Kind::Cpuid, &without, &[]);
-    assert_eq!(cpuid(0xd, &[(Xcr0, 7)]).vmgexit(), Outcome::Resume);
+    assert_eq!(cpuid(0xd, &[(Xcr0, 7)]).vmgexit(), AfterExit::Resume);
     // The whole of RAX is compared.
     for rax in [0xc, 0xe, 0x1_0000_000d] {
         let mut host = cpuid(rax, &[]);
-        assert_eq!(host.vmgexit(), Outcome::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::Resume);
         assert!(matches!(host.asked()[1], Call::Emulate(_)), "{rax:#x}");
     }
 }

@@ -9,7 +9,7 @@ use ghcb_rs::{
         page::Field,
         reply::{Action, ErrorReason, EventInjection},
     },
-    vmgexit::{kind::Kind, Outcome},
+    vmgexit::{kind::Kind, AfterExit},
 };
 
 use crate::support::{Call, Host};
@@ -108,7 +108,7 @@ pub(crate) fn assert_reply(
     let log = host.log.len();
     let info = [host.page.peek(0x398), host.page.peek(0x3a0)];
     let code = host.page.peek(0x390);
-    assert_eq!(host.vmgexit(), Outcome::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::Resume);
 
     expected.assert_in(&before, &host.page.bytes());
     let mut calls = vec![Call::Open(host.msr)];
@@ -138,7 +138,7 @@ pub(crate) fn assert_reply(
 }
 
 /// Handles a request that is left to a SIPI.
-pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: Outcome) {
+pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: AfterExit) {
     let before = host.page.bytes();
     assert_eq!(host.vmgexit(), outcome);
     // "No action" in advance: C code may change it to what it became.
@@ -151,7 +151,7 @@ pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: Outcome) {
 /// the request.
 pub(crate) fn assert_deferred(host: &mut Host, kind: Kind) {
     let mut before = host.page.bytes();
-    assert_eq!(host.vmgexit(), Outcome::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::Userspace);
     // But for the marks of the request.
     before[0x3f0..0x400].fill(0);
     assert_eq!(before, host.page.bytes());
@@ -162,7 +162,7 @@ pub(crate) fn assert_deferred(host: &mut Host, kind: Kind) {
 /// Handles a request that is answered although userspace has yet to carry it out.
 pub(crate) fn assert_sent(host: &mut Host, kind: Kind) {
     let before = host.page.bytes();
-    assert_eq!(host.vmgexit(), Outcome::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::Userspace);
     done(0, &[]).assert_in(&before, &host.page.bytes());
     assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);
     assert!(!host.sev_es.ghcb && !host.holds_anything());

@@ -8,7 +8,7 @@ use ghcb_rs::{
         page::Field::Rax,
         reply::{Action, ErrorReason},
     },
-    vmgexit::{kind::Kind, vcpu::HoldType, Outcome},
+    vmgexit::{kind::Kind, vcpu::HoldType, AfterExit},
 };
 
 use crate::{
@@ -99,7 +99,7 @@ fn ap_jump_table() {
 
 #[test]
 fn ap_reset_hold_ends_without_a_sipi() {
-    for held in [Outcome::Resume, Outcome::Userspace] {
+    for held in [AfterExit::Resume, AfterExit::Userspace] {
         let mut host = event(0x8000_0004, 5, 6);
         host.held = held;
         assert_parked(&mut host, Kind::ApResetHold, held);
@@ -128,7 +128,7 @@ fn ap_reset_hold_ends_without_a_sipi() {
 #[test]
 fn ap_reset_hold_ends_with_a_sipi() {
     let mut host = event(0x8000_0004, 0, 0);
-    assert_parked(&mut host, Kind::ApResetHold, Outcome::Resume);
+    assert_parked(&mut host, Kind::ApResetHold, AfterExit::Resume);
     let before = host.page.bytes();
     host.sipi();
     host.complete();
@@ -141,7 +141,7 @@ fn ap_reset_hold_ends_with_a_sipi() {
 fn a_sipi_without_a_hold_touches_no_page() {
     let mut host = event(0x72, 0, 0);
     host.sipi();
-    assert_eq!(host.vmgexit(), Outcome::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::Resume);
     host.sipi();
     host.complete();
     host.sipi();
@@ -149,7 +149,7 @@ fn a_sipi_without_a_hold_touches_no_page() {
 }
 
 /// An event that ends KVM_RUN: userspace may go on with the guest, which finds "no action".
-fn assert_left(mut host: Host, kind: Kind, outcome: Outcome, asked: &[Call]) {
+fn assert_left(mut host: Host, kind: Kind, outcome: AfterExit, asked: &[Call]) {
     let before = host.page.bytes();
     assert_eq!(host.vmgexit(), outcome);
     done(0, &[]).assert_in(&before, &host.page.bytes());
@@ -172,7 +172,7 @@ fn termination_goes_to_userspace() {
     assert_left(
         host,
         Kind::Terminate,
-        Outcome::Userspace,
+        AfterExit::Userspace,
         &[Call::Terminate],
     );
 }
@@ -180,11 +180,16 @@ fn termination_goes_to_userspace() {
 #[test]
 fn an_event_that_the_guest_cannot_handle_ends_kvm_run() {
     let host = event(0x8000_ffff, 0x72, 7);
-    assert_left(host, Kind::UnsupportedEvent, Outcome::Unsupported, &[]);
+    assert_left(host, Kind::UnsupportedEvent, AfterExit::Unsupported, &[]);
 }
 
 #[test]
 fn what_kvm_run_returns() {
-    let results = [Outcome::Resume, Outcome::Userspace, Outcome::Unsupported].map(Outcome::to_kvm);
+    let results = [
+        AfterExit::Resume,
+        AfterExit::Userspace,
+        AfterExit::Unsupported,
+    ]
+    .map(AfterExit::to_kvm);
     assert_eq!(results, [1, 0, -22]);
 }

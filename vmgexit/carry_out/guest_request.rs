@@ -16,7 +16,7 @@ use crate::{
         host::CertificateAnswer,
         request::guest_request::{is_page_aligned, GuestRequest},
         vcpu::{End, Failure, Scratch, Vcpu},
-        waiting, Flow, Outcome,
+        waiting, AfterExit, Flow,
     },
 };
 
@@ -91,13 +91,13 @@ impl GuestRequest {
 /// Goes on with a request, when userspace has answered. C: `snp_complete_req_certs()`. May sleep.
 ///
 /// If the answer is none that KVM knows of, KVM_RUN fails as in C, and the reply is still to be written.
-pub fn go_on<V: Vcpu>(vcpu: &mut V) -> Outcome {
+pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     let answer = vcpu.certificate_answer();
     if answer == CertificateAnswer::Invalid {
-        return Outcome::Unsupported;
+        return AfterExit::Unsupported;
     }
     let Some(mut deferred) = vcpu.take_deferred(End::Completed) else {
-        return Outcome::Resume;
+        return AfterExit::Resume;
     };
     let message = deferred.data.take().map(|(_, message)| message);
     let request = GuestRequest {
@@ -108,15 +108,15 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> Outcome {
     };
     let (reply, outcome) = match (answer, message) {
         (CertificateAnswer::Done, Some(message)) => match request.send(vcpu, message) {
-            Sent::Reply(reply) => (reply, Outcome::Resume),
-            Sent::HostFault(reply, error) => (reply, Outcome::HostFault(error)),
+            Sent::Reply(reply) => (reply, AfterExit::Resume),
+            Sent::HostFault(reply, error) => (reply, AfterExit::HostFault(error)),
         },
         (CertificateAnswer::TooFewPages(needed), _) => {
             let reply = reply(VmmError::INVALID_LENGTH, 0).with_rbx(needed);
-            (reply, Outcome::Resume)
+            (reply, AfterExit::Resume)
         }
-        (CertificateAnswer::Busy, _) => (reply(VmmError::BUSY, 0), Outcome::Resume),
-        _ => (reply(VmmError::GENERIC, 0), Outcome::Resume),
+        (CertificateAnswer::Busy, _) => (reply(VmmError::BUSY, 0), AfterExit::Resume),
+        _ => (reply(VmmError::GENERIC, 0), AfterExit::Resume),
     };
     let reply = match reply.get(Field::Rbx) {
         Some(_) => reply,

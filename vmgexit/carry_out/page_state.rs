@@ -18,7 +18,7 @@ use crate::{
         host::{PageRange, RangeAnswer},
         request::page_state::PageStateChange,
         vcpu::{End, Failure, Scratch, Vcpu},
-        waiting, Flow, Outcome,
+        waiting, AfterExit, Flow,
     },
 };
 
@@ -76,16 +76,16 @@ fn proceed<B: AsMut<[u8]>>(copy: &mut B) -> Next {
 /// Goes on with a list, when userspace has answered. C: `snp_complete_one_psc()`. May sleep.
 ///
 /// If the answer is none that KVM knows of, KVM_RUN fails as in C, and the reply is still to be written.
-pub fn go_on<V: Vcpu>(vcpu: &mut V) -> Outcome {
+pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     let answer = vcpu.range_answer();
     if answer == RangeAnswer::Invalid {
-        return Outcome::Unsupported;
+        return AfterExit::Unsupported;
     }
     let Some(mut deferred) = vcpu.take_deferred(End::Completed) else {
-        return Outcome::Resume;
+        return AfterExit::Resume;
     };
     let Some((_, copy)) = &mut deferred.data else {
-        return Outcome::Resume;
+        return AfterExit::Resume;
     };
     let status = match answer {
         RangeAnswer::Done => {
@@ -94,7 +94,7 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> Outcome {
                 Next::Ask(range) => {
                     vcpu.ask_for_range(&range);
                     vcpu.defer_again(deferred);
-                    return Outcome::Userspace;
+                    return AfterExit::Userspace;
                 }
                 Next::End(status) => status,
             }
@@ -102,7 +102,7 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> Outcome {
         _ => PscStatus::GENERIC,
     };
     waiting::finish(vcpu, &deferred, &reply(status));
-    Outcome::Resume
+    AfterExit::Resume
 }
 
 /// Changes the page that the MSR protocol names. C: `snp_begin_psc_msr()`.
@@ -114,7 +114,7 @@ pub(crate) fn by_msr<V: Vcpu>(
     vcpu: &mut V,
     gfn: u64,
     operation: PageOperation,
-) -> Result<Outcome, MsrResponse> {
+) -> Result<AfterExit, MsrResponse> {
     let is_known = matches!(operation, PageOperation::PRIVATE | PageOperation::SHARED);
     if !is_known || !vcpu.can_change_pages() {
         return Err(MsrResponse::PageStateChange {
@@ -127,5 +127,5 @@ pub(crate) fn by_msr<V: Vcpu>(
         is_private: operation == PageOperation::PRIVATE,
         is_huge: false,
     });
-    Ok(Outcome::Userspace)
+    Ok(AfterExit::Userspace)
 }

@@ -5,7 +5,7 @@
 
 use ghcb_rs::vmgexit::{
     vcpu::{Fulfilment, Registers},
-    Outcome,
+    AfterExit,
 };
 
 use crate::support::{
@@ -253,7 +253,7 @@ impl Model<'_> {
             0x006 => {
                 self.asked.push(Asked::HoldByMsr);
                 self.msr = 7;
-                return if self.case.held == Outcome::Resume {
+                return if self.case.held == AfterExit::Resume {
                     1
                 } else {
                     0
@@ -355,7 +355,7 @@ impl Model<'_> {
             }
             0x8000_0004 => {
                 self.asked.push(Asked::HoldByPage);
-                if self.case.held == Outcome::Resume {
+                if self.case.held == AfterExit::Resume {
                     1
                 } else {
                     0

@@ -4,7 +4,7 @@
 
 use ghcb_rs::{
     ghcb_abi::{exit_code::ExitCode, page::Field, reply::ErrorReason},
-    vmgexit::{kind::Kind, Outcome},
+    vmgexit::{kind::Kind, AfterExit},
 };
 
 use super::{asked_of, assert_refused, assert_refused_after, infos, request};
@@ -20,7 +20,7 @@ fn list(gpa: u64, pages: u64) -> Host {
 
 /// The number of pages that the guest is told.
 fn pages(host: &mut Host) -> u64 {
-    assert_eq!(host.vmgexit(), Outcome::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::Resume);
     assert_eq!(infos(host), (0, 0));
     assert_eq!(host.counts[0].0, Kind::ApicIdList);
     let is_marked = host.page.peek(0x3f0) >> 63 == 1;

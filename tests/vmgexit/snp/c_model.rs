@@ -9,7 +9,7 @@ use ghcb_rs::{
     ghcb_abi::{exit_code::ExitCode, page::Field, psc::PscEntry},
     vmgexit::{
         host::{PageRange, RangeAnswer},
-        Outcome,
+        AfterExit,
     },
 };
 use proptest::prelude::*;
@@ -209,7 +209,7 @@ fn ours(case: &Case) -> End {
     let mut host = case.host();
     let mut outcome = host.vmgexit();
     let mut answers = 0;
-    while outcome == Outcome::Userspace {
+    while outcome == AfterExit::Userspace {
         let answer = if answers < case.refused {
             RangeAnswer::Done
         } else {
@@ -278,7 +278,7 @@ proptest! {
         let fields = [(Field::Rax, features)];
         let fields = if is_valid { &fields[..] } else { &[] };
         let mut host = request(ExitCode::AP_CREATION, info1, vmsa, fields);
-        prop_assert_eq!(host.vmgexit(), Outcome::Resume);
+        prop_assert_eq!(host.vmgexit(), AfterExit::Resume);
 
         let (lower, upper) = (info1 as u32, (info1 >> 32) as u32);
         let is_known = [0, 1, 4].contains(&upper);
