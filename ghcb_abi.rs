@@ -30,7 +30,7 @@
 //! | `ghcb_sz_masks` | [`OperandSize::mask`](guest::OperandSize::mask) |
 //! | `ghcb_sz_clear_masks` | [`OperandSize::merge`](guest::OperandSize::merge) |
 //! | `struct ghcb_sync` | [`guest::Sync`] |
-//! | `struct ghcb_extra_regs` | [`guest::Exit`], and the scratch address in [`guest::Registers`] |
+//! | `struct ghcb_extra_regs` | [`exit_info::ExitInfo`], and the scratch address in [`guest::Registers`] |
 //! | `ghcb_clear` | [`guest::clear`], [`guest::clear_save_area`] |
 //! | `ghcb_valbm_set`, `ghcb_valbm_isset` | [`ValidBitmap::insert`](bitmap::ValidBitmap::insert), [`contains`](bitmap::ValidBitmap::contains) |
 //! | `ghcb_valid` | [`ValidBitmap::is_exit`](bitmap::ValidBitmap::is_exit) |
@@ -54,6 +54,7 @@ pub mod bitmap;
 pub mod doorbell;
 pub mod event;
 pub mod exit_code;
+pub mod exit_info;
 pub mod features;
 pub mod guest;
 pub mod guest_request;

@@ -32,7 +32,7 @@ use crate::{
     observe,
     vmgexit::{
         kind::Kind,
-        vcpu::{Complaint, Exit, Vcpu},
+        vcpu::{Complaint, ExitInfo, Vcpu},
         AfterExit,
     },
 };
@@ -223,7 +223,7 @@ impl Vcpu for KvmVcpu {
     }
 
     #[inline(always)]
-    fn trace_enter(&mut self, exit: Exit) {
+    fn trace_enter(&mut self, exit: ExitInfo) {
         trace::enter(|| self.vcpu_id(), exit.code, exit.info1, exit.info2);
     }
 

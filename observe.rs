@@ -9,7 +9,7 @@ use crate::{
     ghcb_abi::{bitmap::ValidBitmap, msr::GhcbMsr, page::Field, reply::Action},
     vmgexit::{
         kind::Kind,
-        vcpu::{Complaint, Exit},
+        vcpu::{Complaint, ExitInfo},
     },
 };
 use kernel::{
@@ -191,7 +191,7 @@ pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complain
 }
 
 /// Writes all that is known of a refused request. C: `dump_ghcb()`.
-fn dump_request(guest: &Guest, msr: GhcbMsr, exit: &Exit, valid: ValidBitmap, scratch: u64) {
+fn dump_request(guest: &Guest, msr: GhcbMsr, exit: &ExitInfo, valid: ValidBitmap, scratch: u64) {
     let is_valid = |field| u8::from(valid.contains(field));
     pr_warn!("{guest}: GHCB (GPA={:016x}) snapshot:\n", msr.0);
     for (name, field, value) in [

@@ -54,7 +54,7 @@ use context::Context;
 use kind::Kind;
 use port_io::Direction;
 use request::{snp::SnpRequest, Request};
-use vcpu::{Complaint, Exit, Failure, Fault, Fulfilment, Registers, Scratch, Vcpu};
+use vcpu::{Complaint, ExitInfo, Failure, Fault, Fulfilment, Registers, Scratch, Vcpu};
 
 /// What KVM_RUN does after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +205,7 @@ fn answer_any<V: Vcpu>(
     // Read the registers that the event returns, too: an error reply returns them unchanged.
     let wanted = code.operands(info1).union(code.returned(info1));
     let snapshot = Snapshot::read(header, page, wanted.union(Context::FIELDS))?;
-    let exit = Exit::of(&snapshot);
+    let exit = ExitInfo::of(&snapshot);
     vcpu.trace_enter(exit);
     // As in C, also for a request that is then refused.
     vcpu.set_context(&Context::of(&snapshot));
@@ -286,7 +286,7 @@ fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, Er
 fn refuse<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit: Exit,
+    exit: ExitInfo,
     valid: ValidBitmap,
     scratch: u64,
     given: &Registers,
@@ -308,7 +308,7 @@ fn refuse<V: Vcpu>(
 fn conclude<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit: Exit,
+    exit: ExitInfo,
     kind: Kind,
     flow: Flow<V::Buffer>,
 ) -> Result<AfterExit, Fault> {
@@ -345,7 +345,7 @@ fn conclude<V: Vcpu>(
 fn fail<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit: Exit,
+    exit: ExitInfo,
     kind: Kind,
     fulfilment: Fulfilment,
 ) -> Result<AfterExit, Fault> {

@@ -6,7 +6,8 @@
 //! # use ghcb_rs::ghcb_abi::page::SharedPage;
 //! use ghcb_rs::ghcb_abi::{
 //!     exit_code::ExitCode,
-//!     guest::{self, Exit, OperandSize, Register, Registers, Sync},
+//!     exit_info::ExitInfo,
+//!     guest::{self, OperandSize, Register, Registers, Sync},
 //!     ioio::{IoInfo, IoSize},
 //!     version::Version,
 //! };
@@ -18,7 +19,7 @@
 //!     vmgexit: impl Fn(),
 //! ) -> Result<u64, guest::Refusal> {
 //!     let port = IoInfo::new(0x60, IoSize::Byte, true);
-//!     let exit = Exit { code: ExitCode::IOIO, info1: port.0, info2: 0 };
+//!     let exit = ExitInfo { code: ExitCode::IOIO, info1: port.0, info2: 0 };
 //!     guest::copy_out(page, Version::V1, registers, &exit, &Sync::NONE);
 //!     vmgexit();
 //!     guest::copy_in(page, registers, &Sync::NONE.sized(Register::A, OperandSize::Byte))
@@ -27,7 +28,7 @@
 
 use super::{
     bitmap::ValidBitmap,
-    exit_code::ExitCode,
+    exit_info::ExitInfo,
     page::{Field, Qword, SharedPage, SAVE_AREA_SIZE},
     reply::{Action, ErrorReason, EventInjection},
     version::{Usage, Version},
@@ -282,17 +283,6 @@ impl Sync {
     }
 }
 
-/// The event to ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Exit {
-    /// SW_EXITCODE.
-    pub code: ExitCode,
-    /// SW_EXITINFO1.
-    pub info1: u64,
-    /// SW_EXITINFO2.
-    pub info2: u64,
-}
-
 /// Why a request was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -330,7 +320,7 @@ pub fn copy_out<P: SharedPage + ?Sized>(
     page: &P,
     version: Version,
     registers: &Registers,
-    exit: &Exit,
+    exit: &ExitInfo,
     sync: &Sync,
 ) {
     clear_save_area(page);

@@ -32,7 +32,7 @@ use crate::{
     vmgexit::{
         record::{Record, Words},
         tally::{self, Tallies, Tally},
-        vcpu::{Deferred, End, Exit, Fault, HoldType, Memory, Registers, Scratch, Waiting},
+        vcpu::{Deferred, End, ExitInfo, Fault, HoldType, Memory, Registers, Scratch, Waiting},
         waiting, AfterExit,
     },
 };
@@ -122,7 +122,7 @@ impl Waiting for KvmVcpu {
     fn defer(
         &mut self,
         page: &UserPage,
-        exit: Exit,
+        exit: ExitInfo,
         scratch: Option<Scratch<Buffer>>,
     ) -> Result<(), Fault> {
         let (area, memory) = match scratch {
@@ -186,7 +186,7 @@ impl Waiting for KvmVcpu {
         self.remember(&record, buffer.and_then(Buffer::into_raw));
     }
 
-    fn park(&mut self, page: &UserPage, exit: Exit, registers: &Registers) -> Result<(), Fault> {
+    fn park(&mut self, page: &UserPage, exit: ExitInfo, registers: &Registers) -> Result<(), Fault> {
         self.set_registers(registers);
         self.map(page, exit)
     }
@@ -255,7 +255,7 @@ impl KvmVcpu {
     fn show_received(
         &self,
         page: &UserPage,
-        exit: Exit,
+        exit: ExitInfo,
         area: ScratchArea,
         buffer: &Buffer,
     ) -> Result<(), Fault> {

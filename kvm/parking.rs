@@ -7,7 +7,7 @@
 
 use super::{bindings, imports, page::UserPage, KvmVcpu};
 use crate::vmgexit::{
-    vcpu::{Exit, Fault, HoldType},
+    vcpu::{ExitInfo, Fault, HoldType},
     AfterExit,
 };
 
@@ -37,7 +37,7 @@ impl KvmVcpu {
     }
 
     /// Maps the page, and leaves the exit with it. C: the beginning of `sev_handle_vmgexit()`.
-    pub(super) fn map(&mut self, page: &UserPage, exit: Exit) -> Result<(), Fault> {
+    pub(super) fn map(&mut self, page: &UserPage, exit: ExitInfo) -> Result<(), Fault> {
         self.set_exit(exit.code, exit.info1, exit.info2);
         // SAFETY: By the invariant, the fields are this task's alone, and no page is mapped: the last one
         // was unmapped before the guest ran.

@@ -15,7 +15,7 @@ use ghcb_rs::{
         record::{Record, Words},
         takeover::{Machine, Set, Takeover},
         tally::{Call, Tallies, Tally},
-        vcpu::Exit,
+        vcpu::ExitInfo,
     },
 };
 use loom::{
@@ -155,7 +155,7 @@ impl Cpu {
         self.call(Set::Handling, Call::handling, || {
             let record = Record {
                 gfn: 0x123,
-                exit: Exit {
+                exit: ExitInfo {
                     code: ExitCode::IOIO,
                     info1: 1,
                     info2: 0,

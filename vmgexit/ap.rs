@@ -3,7 +3,7 @@
 //! Application processors: AP reset hold and the AP jump table.
 
 use super::{
-    vcpu::{AfterExit, Exit, Fault, HoldType, Registers, Vcpu},
+    vcpu::{AfterExit, ExitInfo, Fault, HoldType, Registers, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::{
@@ -67,7 +67,7 @@ impl ApEvent {
 pub(super) fn hold_by_page<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit: Exit,
+    exit: ExitInfo,
     registers: &Registers,
 ) -> Result<AfterExit, Fault> {
     Reply::no_action(NOT_YET.0).write(page)?;

@@ -11,7 +11,7 @@ pub mod page_state;
 
 use super::{
     request::snp::SnpRequest,
-    vcpu::{Exit, Failure, Registers, Vcpu},
+    vcpu::{ExitInfo, Failure, Registers, Vcpu},
     Flow,
 };
 use crate::ghcb_abi::reply::Reply;
@@ -24,7 +24,7 @@ impl SnpRequest {
         vcpu: &mut V,
         page: &V::Page,
         given: &Registers,
-        exit: Exit,
+        exit: ExitInfo,
     ) -> Result<Flow<V::Buffer>, Failure> {
         let flow = match self {
             Self::PageState(change) => change.carry_out(vcpu, page),

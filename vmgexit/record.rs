@@ -4,7 +4,7 @@
 //!
 //! It is a few words, without a pointer, so that it survives being copied to the vCPU of another VM.
 
-use super::vcpu::Exit;
+use super::vcpu::ExitInfo;
 use crate::ghcb_abi::{
     exit_code::ExitCode,
     page::{BufferRange, PAGE_SIZE},
@@ -27,7 +27,7 @@ pub struct Record {
     /// Guest frame number of the page.
     pub gfn: u64,
     /// What the exit is about.
-    pub exit: Exit,
+    pub exit: ExitInfo,
     /// The scratch area, if the exit has one.
     pub area: Option<ScratchArea>,
 }
@@ -75,7 +75,7 @@ impl Words {
         };
         Some(Record {
             gfn,
-            exit: Exit {
+            exit: ExitInfo {
                 code: ExitCode(self.code),
                 info1: self.info1,
                 info2: self.info2,

@@ -2,6 +2,8 @@
 
 //! The host, as the handling path sees it: registers, results, complaints, and the traits of a vCPU.
 
+pub use crate::ghcb_abi::exit_info::ExitInfo;
+
 pub use super::{
     memory::{Failure, Fault, Memory, Purpose, Scratch},
     waiting::{Deferred, End, HoldType, Waiting},
@@ -19,7 +21,6 @@ use super::{
 use crate::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
-    ioio::IoInfo,
     msr::GhcbMsr,
     page::Field,
     reply::{Action, ErrorReason, EventInjection, Reply},
@@ -60,7 +61,7 @@ impl Registers {
     ///
     /// Also to an exception or an error: some guests check which registers are marked valid, and nothing else.
     #[inline(always)]
-    pub(super) fn returned_with(&self, reply: Reply, exit: Exit) -> Reply {
+    pub(super) fn returned_with(&self, reply: Reply, exit: ExitInfo) -> Reply {
         let returned = exit.code.returned(exit.info1);
         let mut reply = reply;
         if returned.contains(Field::Rax) {
@@ -92,45 +93,6 @@ pub enum Fulfilment {
     Userspace,
 }
 
-/// What an exit is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// SW_EXITCODE of the request.
-    pub code: ExitCode,
-    /// SW_EXITINFO1 of the request.
-    pub info1: u64,
-    /// SW_EXITINFO2 of the request.
-    pub info2: u64,
-}
-
-impl Exit {
-    /// What a request is about.
-    #[inline(always)]
-    pub const fn of(snapshot: &Snapshot) -> Self {
-        Self {
-            code: snapshot.exit_code(),
-            info1: snapshot.info1(),
-            info2: snapshot.info2(),
-        }
-    }
-
-    /// Registers that the reply holds.
-    #[inline(always)]
-    pub const fn returned(&self) -> ValidBitmap {
-        self.code.returned(self.info1)
-    }
-
-    /// Whether the guest receives data in a scratch area, a list of page state changes among them.
-    #[inline(always)]
-    pub const fn receives(&self) -> bool {
-        match self.code {
-            ExitCode::MMIO_READ | ExitCode::PAGE_STATE_CHANGE => true,
-            ExitCode::IOIO => IoInfo(self.info1).is_in() && IoInfo(self.info1).is_string(),
-            _ => false,
-        }
-    }
-}
-
 /// Something that the guest did wrong, or that a host's administrator may want to know.
 #[derive(Clone, Copy, Debug)]
 pub enum Complaint {
@@ -139,7 +101,7 @@ pub enum Complaint {
     /// A request got an error reply.
     Refused {
         /// What it was about.
-        exit: Exit,
+        exit: ExitInfo,
         /// What the guest marked valid.
         valid: ValidBitmap,
         /// SW_SCRATCH, zero if not valid.
@@ -230,7 +192,7 @@ pub trait Vcpu: Emulator + Waiting + Snp {
     fn terminate(&mut self);
 
     /// Traces a request in the page. Tracepoint `kvm_vmgexit_enter`.
-    fn trace_enter(&mut self, exit: Exit);
+    fn trace_enter(&mut self, exit: ExitInfo);
 
     /// Traces a reply in the page. Tracepoint `kvm_vmgexit_exit`.
     fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply);

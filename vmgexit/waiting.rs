@@ -5,7 +5,7 @@
 use super::{
     memory::{Fault, Memory, Scratch},
     unreachable_page,
-    vcpu::{Exit, Registers, Vcpu},
+    vcpu::{ExitInfo, Registers, Vcpu},
     AfterExit,
 };
 use crate::ghcb_abi::{
@@ -41,7 +41,7 @@ pub struct Deferred<B> {
     /// Where the page is.
     pub gpa: u64,
     /// What the exit is about.
-    pub exit: Exit,
+    pub exit: ExitInfo,
     /// A scratch area, or for a guest request the page with the message, and the copy of it.
     pub data: Option<(ScratchArea, B)>,
 }
@@ -75,7 +75,7 @@ pub trait Waiting: Memory {
     fn defer(
         &mut self,
         page: &Self::Page,
-        exit: Exit,
+        exit: ExitInfo,
         scratch: Option<Scratch<Self::Buffer>>,
     ) -> Result<(), Fault>;
 
@@ -91,7 +91,12 @@ pub trait Waiting: Memory {
     /// # Errors
     ///
     /// The page cannot be mapped any more. Then nothing is parked.
-    fn park(&mut self, page: &Self::Page, exit: Exit, registers: &Registers) -> Result<(), Fault>;
+    fn park(
+        &mut self,
+        page: &Self::Page,
+        exit: ExitInfo,
+        registers: &Registers,
+    ) -> Result<(), Fault>;
 }
 
 /// Writes the reply of a deferred exit. May sleep. False if there is none.

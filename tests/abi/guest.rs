@@ -5,7 +5,8 @@
 use ghcb_rs::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
-    guest::{self, Exit, OperandSize, Refusal, Register, Registers, Sync},
+    exit_info::ExitInfo,
+    guest::{self, OperandSize, Refusal, Register, Registers, Sync},
     page::{Field, Qword},
     reply::{ErrorReason, EventInjection, Reply},
     snapshot::Snapshot,
@@ -15,7 +16,7 @@ use proptest::{prelude::*, sample::select};
 
 use crate::pages::Memory;
 
-const EXIT: Exit = Exit {
+const EXIT: ExitInfo = ExitInfo {
     code: ExitCode::CPUID,
     info1: 0x1111,
     info2: 0x2222,

@@ -4,7 +4,8 @@
 
 use ghcb_rs::ghcb_abi::{
     exit_code::ExitCode,
-    guest::{self, Exit, OperandSize, Register, Registers, Sync},
+    exit_info::ExitInfo,
+    guest::{self, OperandSize, Register, Registers, Sync},
     page::Field,
     reply::Reply,
     snapshot::Snapshot,
@@ -39,7 +40,7 @@ proptest! {
         for field in code.required(info1).fields.fields() {
             request = request.whole(field);
         }
-        guest::copy_out(&page, Version::V2, &before, &Exit { code, info1, info2 }, &request);
+        guest::copy_out(&page, Version::V2, &before, &ExitInfo { code, info1, info2 }, &request);
 
         // The host finds all of it.
         let Ok(snapshot) = Snapshot::take(&page);

@@ -22,7 +22,7 @@ use ghcb_rs::{
         kind::Kind,
         mmio::MmioAccess,
         port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, Exit, Fulfilment, HoldType, Registers, Vcpu},
+        vcpu::{Complaint, ExitInfo, Fulfilment, HoldType, Registers, Vcpu},
         AfterExit,
     },
 };
@@ -300,7 +300,7 @@ impl Vcpu for Host {
         self.log.push(Call::Terminate);
     }
 
-    fn trace_enter(&mut self, exit: Exit) {
+    fn trace_enter(&mut self, exit: ExitInfo) {
         self.log
             .push(Call::TraceEnter(exit.code.0, exit.info1, exit.info2));
     }

@@ -6,7 +6,7 @@ use ghcb_rs::{
     ghcb_abi::{exit_code::ExitCode, page::Field, scratch::ScratchArea},
     vmgexit::{
         record::{Record, Words},
-        vcpu::{Deferred, End, Exit, Fault, HoldType, Registers, Scratch, Waiting},
+        vcpu::{Deferred, End, ExitInfo, Fault, HoldType, Registers, Scratch, Waiting},
         waiting, AfterExit,
     },
 };
@@ -51,7 +51,7 @@ impl Waiting for Host {
     fn defer(
         &mut self,
         _: &View,
-        exit: Exit,
+        exit: ExitInfo,
         scratch: Option<Scratch<Vec<u8>>>,
     ) -> Result<(), Fault> {
         assert!(
@@ -106,7 +106,7 @@ impl Waiting for Host {
         self.sev_es.ghcb_sa = copy;
     }
 
-    fn park(&mut self, _: &View, exit: Exit, registers: &Registers) -> Result<(), Fault> {
+    fn park(&mut self, _: &View, exit: ExitInfo, registers: &Registers) -> Result<(), Fault> {
         assert!(!self.holds_anything_but_the_page(), "parked twice");
         if !self.can_map {
             self.log.push(Call::CannotPark);

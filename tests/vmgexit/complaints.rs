@@ -11,7 +11,7 @@ use ghcb_rs::{
         reply::ErrorReason,
         terminate::{ReasonSet, Termination},
     },
-    vmgexit::vcpu::{Complaint, Exit},
+    vmgexit::vcpu::{Complaint, ExitInfo},
 };
 
 use crate::support::{Call, Host, GPA};
@@ -44,7 +44,7 @@ fn a_refusal_is_told_with_the_request() {
         assert_complains(
             host,
             Complaint::Refused {
-                exit: Exit {
+                exit: ExitInfo {
                     code: ExitCode::IOIO,
                     info1,
                     info2: 7,

@@ -23,7 +23,7 @@ use crate::{
     support::{case::Case, page::Sequence, Call, Host, GPA},
 };
 use c_model::{Asked, Result};
-use deliberate::{Exit, DIFFERENCES};
+use deliberate::{Exchange, DIFFERENCES};
 
 /// An exit whose circumstances the C handler can meet too.
 fn fair(mut case: Case) -> Case {
@@ -140,7 +140,7 @@ fn ours(case: &Case) -> Result {
 /// Compares, and counts which differences were met.
 fn compare(case: &Case, met: &mut BTreeMap<&'static str, u32>) {
     let (mut expected, accepted) = c_model::handle(case);
-    let exit = Exit { case, accepted };
+    let exit = Exchange { case, accepted };
     for difference in &DIFFERENCES {
         let before = expected.clone();
         (difference.apply)(&exit, &mut expected);

@@ -7,7 +7,8 @@ use crate::cpu::{reason, Vcpu};
 use crate::ghcb::OwnPage;
 use ghcb_rs::ghcb_abi::ap::JumpTableOperation;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use ghcb_rs::ghcb_abi::guest::{self, Exit, OperandSize, Refusal, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
+use ghcb_rs::ghcb_abi::guest::{self, OperandSize, Refusal, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrRequest, MsrResponse};
 use ghcb_rs::ghcb_abi::page::{BufferRange, Field, SharedPage, SHARED_BUFFER_OFFSET};
@@ -84,7 +85,7 @@ impl Events<'_> {
     }
 
     fn send(&mut self, code: ExitCode, info1: u64, info2: u64, out: &Sync) {
-        let exit = Exit { code, info1, info2 };
+        let exit = ExitInfo { code, info1, info2 };
         guest::copy_out(&self.page, Version::V2, &self.registers, &exit, out);
         self.page.vmgexit();
     }

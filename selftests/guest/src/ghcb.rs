@@ -3,7 +3,8 @@
 
 use crate::cpu;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use ghcb_rs::ghcb_abi::guest::{self, Exit, OperandSize, Refusal, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
+use ghcb_rs::ghcb_abi::guest::{self, OperandSize, Refusal, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
 use ghcb_rs::ghcb_abi::page::{BufferRange, Qword, SharedPage};
 use ghcb_rs::ghcb_abi::version::Version;
@@ -37,7 +38,7 @@ impl OwnPage {
             rax: u64::from(value),
             ..Registers::default()
         };
-        let exit = Exit {
+        let exit = ExitInfo {
             code: ExitCode::IOIO,
             info1: IoInfo::new(port, IoSize::Byte, false).0,
             info2: 0,

@@ -4,7 +4,8 @@
 use crate::cpu::{self, reason, Vcpu};
 use core::sync::atomic::Ordering;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use ghcb_rs::ghcb_abi::guest::{self, Exit, Registers, Sync};
+use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
+use ghcb_rs::ghcb_abi::guest::{self, Registers, Sync};
 use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrRequest, MsrResponse};
 use ghcb_rs::ghcb_abi::version::Version;
 use mailbox::hold;
@@ -34,7 +35,7 @@ pub fn run(vcpu: &Vcpu) -> ! {
 
 fn by_page(vcpu: &Vcpu) -> u64 {
     let page = vcpu.ghcb();
-    let exit = Exit {
+    let exit = ExitInfo {
         code: ExitCode::AP_RESET_HOLD,
         info1: 0,
         info2: 0,

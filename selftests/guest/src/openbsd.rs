@@ -7,7 +7,8 @@ use core::fmt::Write;
 use core::sync::atomic::Ordering;
 use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use ghcb_rs::ghcb_abi::guest::{self, Exit, Registers, Sync};
+use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
+use ghcb_rs::ghcb_abi::guest::{self, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
 use ghcb_rs::ghcb_abi::page::{Field, Qword, SharedPage};
 use ghcb_rs::ghcb_abi::version::Version;
@@ -209,7 +210,7 @@ fn raise(vcpu: &Vcpu, event: &Event, fault: Fault) {
     if matches!(fault, Fault::User) {
         out = out.whole(Field::Cpl);
     }
-    let exit = Exit {
+    let exit = ExitInfo {
         code: event.code,
         info1: event.info1,
         info2: 0,

@@ -6,7 +6,8 @@ use crate::ghcb::OwnPage;
 use crate::trap::Frame;
 use core::sync::atomic::Ordering;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use ghcb_rs::ghcb_abi::guest::{self, Exit, OperandSize, Refusal, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
+use ghcb_rs::ghcb_abi::guest::{self, OperandSize, Refusal, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{
     BufferRange, Field, SharedPage, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE,
@@ -248,7 +249,7 @@ impl<'a> Emulation<'a> {
     }
 
     fn send(&mut self, code: ExitCode, info1: u64, info2: u64, out: &Sync) {
-        let exit = Exit { code, info1, info2 };
+        let exit = ExitInfo { code, info1, info2 };
         guest::copy_out(&self.page, Version::V2, &self.registers, &exit, out);
         self.page.vmgexit();
     }

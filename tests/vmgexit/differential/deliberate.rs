@@ -9,8 +9,8 @@ use crate::support::{
     GPA,
 };
 
-/// An exit, and whether it got past the checks that all events have in common.
-pub(crate) struct Exit<'a> {
+/// A VMGEXIT, and whether it got past the checks that all events have in common.
+pub(crate) struct Exchange<'a> {
     pub(crate) case: &'a Case,
     pub(crate) accepted: bool,
 }
@@ -19,10 +19,10 @@ pub(crate) struct Exit<'a> {
 pub(crate) struct Difference {
     pub(crate) name: &'static str,
     /// Changes what C does into what is done here.
-    pub(crate) apply: fn(&Exit<'_>, &mut Result),
+    pub(crate) apply: fn(&Exchange<'_>, &mut Result),
 }
 
-const fn difference(name: &'static str, apply: fn(&Exit<'_>, &mut Result)) -> Difference {
+const fn difference(name: &'static str, apply: fn(&Exchange<'_>, &mut Result)) -> Difference {
     Difference { name, apply }
 }
 
@@ -45,7 +45,7 @@ pub(crate) const DIFFERENCES: [Difference; 15] = [
     difference("returned-registers", returned_registers),
 ];
 
-impl Exit<'_> {
+impl Exchange<'_> {
     /// Whether this is that event, and the request a whole one.
     fn is(&self, code: u64) -> bool {
         self.accepted && self.case.msr == GPA && self.case.code == code
@@ -80,7 +80,7 @@ impl Exit<'_> {
 }
 
 /// Requests in the MSR that are for SEV-SNP fail; C ends the VM, or leaves the value.
-fn msr_snp_request(exit: &Exit<'_>, result: &mut Result) {
+fn msr_snp_request(exit: &Exchange<'_>, result: &mut Result) {
     result.msr = match exit.case.msr & 0xfff {
         0x10 => 0xffff_ffff_ffff_f011,
         0x12 => 0xffff_ffff_ffff_f013,
@@ -92,14 +92,14 @@ fn msr_snp_request(exit: &Exit<'_>, result: &mut Result) {
 }
 
 /// A response to CPUID in the MSR has zeros in its reserved bits; C leaves those of the request.
-fn msr_reserved_bits(exit: &Exit<'_>, result: &mut Result) {
+fn msr_reserved_bits(exit: &Exchange<'_>, result: &mut Result) {
     if exit.case.msr & 0xfff == 4 {
         result.msr &= !0x3fff_f000;
     }
 }
 
 /// No feature is offered to a guest that cannot use it.
-fn hv_features(exit: &Exit<'_>, result: &mut Result) {
+fn hv_features(exit: &Exchange<'_>, result: &mut Result) {
     if exit.case.msr & 0xfff == 0x80 {
         result.msr = 0x81;
     }
@@ -109,7 +109,7 @@ fn hv_features(exit: &Exit<'_>, result: &mut Result) {
 }
 
 /// An event for SEV-SNP is invalid before its fields are missed; so says C of the four that it knows.
-fn snp_event_first(exit: &Exit<'_>, result: &mut Result) {
+fn snp_event_first(exit: &Exchange<'_>, result: &mut Result) {
     let unknown_to_c = matches!(
         exit.case.code,
         0x8000_0014..=0x8000_0018 | 0x8000_001a | 0x8000_0020 | 0x8000_0021
@@ -121,7 +121,7 @@ fn snp_event_first(exit: &Exit<'_>, result: &mut Result) {
 }
 
 /// RDTSC is answered; C ends KVM_RUN with an internal error.
-fn rdtsc(exit: &Exit<'_>, result: &mut Result) {
+fn rdtsc(exit: &Exchange<'_>, result: &mut Result) {
     if exit.is(0x6e) {
         exit.only_answer(result, 0, 0);
         put_time(result);
@@ -129,7 +129,7 @@ fn rdtsc(exit: &Exit<'_>, result: &mut Result) {
 }
 
 /// RDTSCP is answered; C injects #UD.
-fn rdtscp(exit: &Exit<'_>, result: &mut Result) {
+fn rdtscp(exit: &Exchange<'_>, result: &mut Result) {
     if exit.is(0x87) {
         exit.only_answer(result, 0, 0);
         put_time(result);
@@ -143,7 +143,7 @@ fn put_time(result: &mut Result) {
 }
 
 /// DR7 is kept for the guest, and read as it was written; C forgets it.
-fn read_dr7(exit: &Exit<'_>, result: &mut Result) {
+fn read_dr7(exit: &Exchange<'_>, result: &mut Result) {
     if exit.is(0x27) {
         result.page.as_mut().unwrap()[word::RAX] = DR7;
     }
@@ -154,7 +154,7 @@ fn read_dr7(exit: &Exit<'_>, result: &mut Result) {
 
 /// The exception of an emulated instruction is the reply; C has the hardware inject it into the guest's
 /// handler of #VC.
-fn emulation_exception(exit: &Exit<'_>, result: &mut Result) {
+fn emulation_exception(exit: &Exchange<'_>, result: &mut Result) {
     if let (false, Some(&Asked::Inject(event))) = (exit.is(0x87), result.asked.last()) {
         result.asked.pop();
         answer(result.page.as_mut().unwrap(), 1, event);
@@ -162,7 +162,7 @@ fn emulation_exception(exit: &Exit<'_>, result: &mut Result) {
 }
 
 /// A write of an MSR that KVM does not intercept faults; C ends KVM_RUN.
-fn wrmsr_passthrough(exit: &Exit<'_>, result: &mut Result) {
+fn wrmsr_passthrough(exit: &Exchange<'_>, result: &mut Result) {
     if exit.is(0x7c) && result.code == EINVAL {
         let asked = result.asked.clone();
         exit.only_answer(result, 1, 0xffff_ffff_8000_030d);
@@ -171,35 +171,35 @@ fn wrmsr_passthrough(exit: &Exit<'_>, result: &mut Result) {
 }
 
 /// An IOIO event with several sizes is invalid; C transfers 3, 5, 6 or 7 bytes at once.
-fn ioio_size(exit: &Exit<'_>, result: &mut Result) {
+fn ioio_size(exit: &Exchange<'_>, result: &mut Result) {
     if exit.is(0x7b) && [3, 5, 6, 7].contains(&((exit.case.info[0] >> 4) & 7)) {
         exit.only_answer(result, 2, 5);
     }
 }
 
 /// INS and OUTS of more than INT_MAX bytes have no scratch area; C ends KVM_RUN.
-fn string_too_long(exit: &Exit<'_>, result: &mut Result) {
+fn string_too_long(exit: &Exchange<'_>, result: &mut Result) {
     if exit.is(0x7b) && result.code == EINVAL {
         exit.only_answer(result, 2, 3);
     }
 }
 
 /// A scratch area that cannot be read is invalid; C ends KVM_RUN.
-fn scratch_unreadable(exit: &Exit<'_>, result: &mut Result) {
+fn scratch_unreadable(exit: &Exchange<'_>, result: &mut Result) {
     if result.code == EFAULT {
         exit.only_answer(result, 2, 3);
     }
 }
 
 /// Without memory for its copy a scratch area is invalid; C ends KVM_RUN.
-fn no_memory(exit: &Exit<'_>, result: &mut Result) {
+fn no_memory(exit: &Exchange<'_>, result: &mut Result) {
     if result.code == ENOMEM {
         exit.only_answer(result, 2, 3);
     }
 }
 
 /// The same in the shared buffer, of which C makes no copy.
-fn no_memory_shared(exit: &Exit<'_>, result: &mut Result) {
+fn no_memory_shared(exit: &Exchange<'_>, result: &mut Result) {
     let copies = result
         .asked
         .iter()
@@ -210,7 +210,7 @@ fn no_memory_shared(exit: &Exit<'_>, result: &mut Result) {
 }
 
 /// Only what the event returns is written and marked; C hands back RAX, RBX, RCX and RDX on each exit.
-fn returned_registers(exit: &Exit<'_>, result: &mut Result) {
+fn returned_registers(exit: &Exchange<'_>, result: &mut Result) {
     use word::{INFO1, INFO2, RAX, RBX, RCX, RDX};
     let Some(page) = &mut result.page else {
         return;
