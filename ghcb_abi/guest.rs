@@ -17,7 +17,7 @@
 //!     page: &impl SharedPage,
 //!     registers: &mut Registers,
 //!     vmgexit: impl Fn(),
-//! ) -> Result<u64, guest::Refusal> {
+//! ) -> Result<u64, guest::CallError> {
 //!     let port = IoInfo::new(0x60, IoSize::Byte, true);
 //!     let exit = ExitInfo { code: ExitCode::IOIO, info1: port.0, info2: 0 };
 //!     guest::copy_out(page, Version::V1, registers, &exit, &Sync::NONE);
@@ -285,7 +285,7 @@ impl Sync {
 
 /// Why a request was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
+pub enum CallError {
     /// The host asks for this exception, one of those that it may ask for.
     Exception(EventInjection),
     /// The host found the request malformed.
@@ -345,12 +345,12 @@ pub fn copy_out<P: SharedPage + ?Sized>(
 ///
 /// # Errors
 ///
-/// The host refused, or did not mark all of the expected registers valid; no register changes then.
+/// The host did not carry the request out, or did not mark all of the expected registers valid; no register changes then.
 pub fn copy_in<P: SharedPage + ?Sized>(
     page: &P,
     registers: &mut Registers,
     expected: &Sync,
-) -> Result<u64, Refusal> {
+) -> Result<u64, CallError> {
     let answer = take_answer(page, registers, expected);
     clear(page);
     answer
@@ -360,17 +360,17 @@ fn take_answer<P: SharedPage + ?Sized>(
     page: &P,
     registers: &mut Registers,
     expected: &Sync,
-) -> Result<u64, Refusal> {
+) -> Result<u64, CallError> {
     let info1 = Field::SwExitInfo1.load(page);
     let info2 = Field::SwExitInfo2.load(page);
     // The upper half of SW_EXITINFO1 is not part of the action.
     match Action(info1 as u32) {
         Action::NO_ACTION => {}
         Action::ISSUE_EXCEPTION if EventInjection(info2).is_acceptable() => {
-            return Err(Refusal::Exception(EventInjection(info2)));
+            return Err(CallError::Exception(EventInjection(info2)));
         }
-        Action::MALFORMED_INPUT => return Err(Refusal::Malformed(ErrorReason(info2 as u32))),
-        _ => return Err(Refusal::Unknown(info1, info2)),
+        Action::MALFORMED_INPUT => return Err(CallError::Malformed(ErrorReason(info2 as u32))),
+        _ => return Err(CallError::Unknown(info1, info2)),
     }
 
     let mut required = ValidBitmap::EMPTY;
@@ -381,7 +381,7 @@ fn take_answer<P: SharedPage + ?Sized>(
     }
     let missing = ValidBitmap::load(page).missing(required);
     if !missing.is_empty() {
-        return Err(Refusal::Missing(missing));
+        return Err(CallError::Missing(missing));
     }
     for register in Register::ALL {
         if required.contains(register.field()) {

@@ -83,15 +83,15 @@ impl KvmVcpu {
                 None => Fulfilment::Done,
                 Some(event) => Fulfilment::Exception(event),
             },
-            _ => Fulfilment::Refused,
+            _ => Fulfilment::Error,
         }
     }
 
     /// Invokes KVM's handler of an intercepted MSR access.
     ///
     /// `svm_complete_emulated_msr()` reports a fault by writing into `sev_es.ghcb`. That is a save area
-    /// on this stack for as long as the call lasts; if userspace is to decide, it finds none there, and
-    /// [`deferral::refuse`](super::deferral::refuse) takes its refusal.
+    /// on this stack for as long as the call lasts. If userspace decides later, a reply is pending, and a fault
+    /// becomes [`End::Failed`](crate::vmgexit::vcpu::End::Failed).
     #[inline(always)]
     fn emulate_msr(&mut self) -> Fulfilment {
         let mut area = MaybeUninit::<bindings::ghcb_save_area>::uninit();

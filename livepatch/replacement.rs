@@ -122,7 +122,7 @@ pub(super) unsafe extern "C" fn svm_complete_emulated_msr(
             return result;
         }
         // C's function would access the page.
-        deliver(wrap(vcpu), End::Refused);
+        deliver(wrap(vcpu), End::Failed);
     }
     vmgexit::AfterExit::Resume.to_kvm()
 }

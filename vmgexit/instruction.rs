@@ -67,8 +67,8 @@ impl InstructionRequest {
     #[inline(always)]
     pub(super) fn emulate<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
         match (vcpu.emulate(&self.0), self.0.instruction.exit_code) {
-            // An MSR access that KVM refuses raises #GP.
-            (Fulfilment::Refused, ExitCode::MSR) => {
+            // An MSR access that KVM does not allow raises #GP.
+            (Fulfilment::Error, ExitCode::MSR) => {
                 Fulfilment::Exception(EventInjection::GP_WITHOUT_ERROR_CODE)
             }
             (fulfilment, _) => fulfilment,

@@ -88,7 +88,7 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
             if vcpu.is_snp() {
                 respond(vcpu, Kind::MsrPreferredGpa, response)
             } else {
-                refuse(vcpu, Kind::MsrPreferredGpa, response)
+                respond_failed(vcpu, Kind::MsrPreferredGpa, response)
             }
         }
         MsrRequest::RegisterGpa { gfn } if vcpu.is_snp() => {
@@ -97,18 +97,18 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         }
         MsrRequest::RegisterGpa { .. } => {
             let gfn = GFN_NONE;
-            refuse(vcpu, Kind::MsrRegisterGpa, RegisterGpa { gfn })
+            respond_failed(vcpu, Kind::MsrRegisterGpa, RegisterGpa { gfn })
         }
         MsrRequest::PageStateChange { gfn, operation } if vcpu.is_snp() => {
             change_page(vcpu, gfn, operation)
         }
         MsrRequest::PageStateChange { .. } => {
             let error = MsrResponse::PSC_ERROR;
-            refuse(vcpu, Kind::MsrPageStateChange, PageStateChange { error })
+            respond_failed(vcpu, Kind::MsrPageStateChange, PageStateChange { error })
         }
         MsrRequest::RunVmpl { .. } => {
             let error = NO_VMPL;
-            refuse(vcpu, Kind::MsrRunVmpl, RunVmpl { error })
+            respond_failed(vcpu, Kind::MsrRunVmpl, RunVmpl { error })
         }
         // `handle()` is not called with the address of a page.
         MsrRequest::GhcbGpa(_) | MsrRequest::Unknown(_) => {
@@ -128,8 +128,8 @@ fn respond<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExi
     AfterExit::Resume
 }
 
-/// Answers a request which is for SEV-SNP alone, or is refused.
-fn refuse<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExit {
+/// Answers a request that is for SEV-SNP alone, or that the host does not carry out, with "failed".
+fn respond_failed<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExit {
     vcpu.count(kind, Action::MALFORMED_INPUT);
     vcpu.set_ghcb_msr(response.encode());
     AfterExit::Resume
@@ -142,7 +142,7 @@ fn change_page<V: Vcpu>(vcpu: &mut V, gfn: u64, operation: PageOperation) -> Aft
             vcpu.count(Kind::MsrPageStateChange, Action::NO_ACTION);
             outcome
         }
-        Err(response) => refuse(vcpu, Kind::MsrPageStateChange, response),
+        Err(response) => respond_failed(vcpu, Kind::MsrPageStateChange, response),
     }
 }
 

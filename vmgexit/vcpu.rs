@@ -88,7 +88,7 @@ pub enum Fulfilment {
     /// The guest shall raise an exception instead.
     Exception(EventInjection),
     /// KVM returned an error, with which C's handler would end KVM_RUN.
-    Refused,
+    Error,
     /// Userspace has to do it; `kvm_run` holds what.
     Userspace,
 }

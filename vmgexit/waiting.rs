@@ -29,8 +29,8 @@ pub enum HoldType {
 pub enum End {
     /// KVM has taken in what userspace did.
     Completed,
-    /// KVM has taken in that userspace refuses an MSR access.
-    Refused,
+    /// KVM has taken in that userspace failed an MSR access.
+    Failed,
     /// The vCPU is about to run, and KVM may have taken in nothing: the guest has moved to another VM since.
     /// The reply has what has reached the registers and the copy of the scratch area by then.
     Resumed,
@@ -50,7 +50,7 @@ impl<B> Deferred<B> {
     /// The reply, if KVM's registers are those after the exit.
     fn reply(&self, end: End, after: &Registers) -> Reply {
         let reply = match (end, self.exit.code) {
-            (End::Refused, _) => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
+            (End::Failed, _) => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
             // Nobody has said that the firmware was asked.
             (_, ExitCode::EXT_GUEST_REQUEST) => {
                 Reply::no_action(GuestRequestStatus::FAILED.to_info2())

@@ -6,7 +6,7 @@
 #![no_main]
 
 use ghcb_rs::ghcb_abi::{
-    guest::{self, OperandSize, Refusal, Register, Registers, Sync},
+    guest::{self, CallError, OperandSize, Register, Registers, Sync},
     page::Qword,
 };
 use ghcb_rs_fuzz::{take, Changing};
@@ -48,11 +48,11 @@ fuzz_target!(|input: &[u8]| {
                 assert_eq!(*after.register_mut(register), value);
             }
         }
-        Err(Refusal::Exception(event)) => {
+        Err(CallError::Exception(event)) => {
             assert!(event.is_acceptable());
             assert_eq!(after, before);
         }
-        Err(Refusal::Missing(missing)) => {
+        Err(CallError::Missing(missing)) => {
             assert!(expected.fields().is_superset_of(missing) && !missing.is_empty());
             assert_eq!(after, before);
         }

@@ -68,7 +68,7 @@ impl PageState for KvmVcpu {
         const EAGAIN: u64 = bindings::GHCB_RS_EAGAIN as u64;
         match answer {
             0 => RangeAnswer::Done,
-            EINVAL | EAGAIN => RangeAnswer::Refused,
+            EINVAL | EAGAIN => RangeAnswer::Failed,
             _ => RangeAnswer::Invalid,
         }
     }

@@ -6,7 +6,7 @@ use ghcb_rs::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
     exit_info::ExitInfo,
-    guest::{self, OperandSize, Refusal, Register, Registers, Sync},
+    guest::{self, CallError, OperandSize, Register, Registers, Sync},
     page::{Field, Qword},
     reply::{ErrorReason, EventInjection, Reply},
     snapshot::Snapshot,
@@ -180,7 +180,7 @@ proptest! {
         if missing.is_empty() {
             prop_assert_eq!(answer, Ok(0));
         } else {
-            prop_assert_eq!(answer, Err(Refusal::Missing(missing)));
+            prop_assert_eq!(answer, Err(CallError::Missing(missing)));
             prop_assert_eq!(after, registers);
         }
         prop_assert!(page.bytes().iter().all(|byte| *byte == 0));
@@ -196,9 +196,9 @@ proptest! {
         let found = guest::copy_in(&page, &mut after, &Sync::NONE);
         let expected = match action {
             0 => Ok(info2),
-            1 if EventInjection(info2).is_acceptable() => Err(Refusal::Exception(EventInjection(info2))),
-            2 => Err(Refusal::Malformed(ErrorReason(info2 as u32))),
-            _ => Err(Refusal::Unknown(info1, info2)),
+            1 if EventInjection(info2).is_acceptable() => Err(CallError::Exception(EventInjection(info2))),
+            2 => Err(CallError::Malformed(ErrorReason(info2 as u32))),
+            _ => Err(CallError::Unknown(info1, info2)),
         };
         prop_assert_eq!(found, expected);
         prop_assert_eq!(after, registers);
@@ -224,9 +224,9 @@ fn exceptions_reach_the_guest() {
         let Ok(()) = Reply::exception(event).write(&page);
         let mut registers = Registers::default();
         let expected = if acceptable {
-            Refusal::Exception(event)
+            CallError::Exception(event)
         } else {
-            Refusal::Unknown(1, event.0)
+            CallError::Unknown(1, event.0)
         };
         assert_eq!(
             guest::copy_in(&page, &mut registers, &Sync::NONE),

@@ -185,7 +185,7 @@ impl Snp {
             can_change_pages: !b.odds(16),
             range_answers: (0..b.byte() % 8)
                 .map(|_| match b.byte() % 16 {
-                    0 => RangeAnswer::Refused,
+                    0 => RangeAnswer::Failed,
                     1 => RangeAnswer::Invalid,
                     _ => RangeAnswer::Done,
                 })
@@ -307,7 +307,7 @@ impl Case {
         };
         let answer = match b.byte() % 8 {
             0 => Fulfilment::Exception(EventInjection(b.word())),
-            1 => Fulfilment::Refused,
+            1 => Fulfilment::Error,
             2 | 3 => Fulfilment::Userspace,
             _ => Fulfilment::Done,
         };

@@ -66,8 +66,8 @@ enum Completion {
     Registers,
     /// The same, and tells kvm_amd. C: `svm_complete_emulated_msr()`.
     Msr,
-    /// The same, where userspace has refused the access.
-    Refused,
+    /// The same, where userspace has failed the access.
+    Failed,
     /// It puts it into the copy of the scratch area. C: `complete_sev_es_emulated_mmio()` and its like.
     Data,
 }
@@ -125,7 +125,7 @@ const KINDS: [Kind; 9] = [
     kind(ExitCode::VMMCALL, (0, 0), 0, Completion::Registers, &[Rax]),
     kind(ExitCode::MSR, (0, 0), 0, Completion::Msr, &[Rax, Rdx]),
     kind(ExitCode::MSR, (1, 0), 0, Completion::Msr, &[]),
-    kind(ExitCode::MSR, (0, 0), 0, Completion::Refused, &[Rax, Rdx]),
+    kind(ExitCode::MSR, (0, 0), 0, Completion::Failed, &[Rax, Rdx]),
     kind(
         ExitCode::IOIO,
         (INS, LENGTH as u64),
@@ -327,7 +327,7 @@ impl<'a> World<'a> {
         let returned = self.kind.returned.iter();
         let fields: Vec<_> = returned.map(|field| (*field, value(field))).collect();
         match end {
-            End::Refused => exception(EventInjection::GP_WITHOUT_ERROR_CODE).with(&fields),
+            End::Failed => exception(EventInjection::GP_WITHOUT_ERROR_CODE).with(&fields),
             End::Completed if is_inside => filled(0x80c, &[SAID; LENGTH]),
             _ => done(0, &fields),
         }
@@ -350,7 +350,7 @@ impl<'a> World<'a> {
                 host.registers = registers(0x21);
                 self.deliver(End::Completed);
             }
-            Completion::Refused => self.deliver(End::Refused),
+            Completion::Failed => self.deliver(End::Failed),
             Completion::Data => {
                 if is_in {
                     host.copy().unwrap().fill(SAID);

@@ -361,7 +361,7 @@ fn what_kvm_does_not_do_leaves_the_buffer_alone() {
     for transfer in ALL {
         let area = shared(0x800, 8 * transfer.unit());
         for (answer, expected) in [
-            (Fulfilment::Refused, refused(ErrorReason::INVALID_INPUT)),
+            (Fulfilment::Error, refused(ErrorReason::INVALID_INPUT)),
             (
                 Fulfilment::Exception(EventInjection::UD),
                 exception(EventInjection::UD),

@@ -37,7 +37,7 @@ fn fair(mut case: Case) -> Case {
             ghcb_rs::ghcb_abi::reply::EventInjection(0xffff_ffff_8000_030d),
         ),
         Fulfilment::Exception(event) if emulates => Fulfilment::Exception(event),
-        Fulfilment::Refused if emulates && is_write => Fulfilment::Refused,
+        Fulfilment::Error if emulates && is_write => Fulfilment::Error,
         Fulfilment::Userspace if is_page => Fulfilment::Userspace,
         _ => Fulfilment::Done,
     };

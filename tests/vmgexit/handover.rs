@@ -71,7 +71,7 @@ fn a_reply_that_has_been_written_is_not_written_again() {
         assert_eq!(host.vmgexit(), AfterExit::Userspace);
         host.end(end);
         let log = host.log.len();
-        for again in [End::Completed, End::Refused, End::Resumed] {
+        for again in [End::Completed, End::Failed, End::Resumed] {
             host.end(again);
         }
         host.run();

@@ -293,7 +293,7 @@ fn an_exception_is_the_reply() {
 fn what_kvm_refuses_is_invalid_or_faults() {
     for event in &EVENTS {
         let mut host = host(event, &EVERYTHING);
-        host.answer = Fulfilment::Refused;
+        host.answer = Fulfilment::Error;
         let asked = [Call::Emulate(event.emulation(&EVERYTHING))];
         let expected = match event.code {
             0x7c => exception(EventInjection(0xffff_ffff_8000_030d)),
@@ -326,7 +326,7 @@ fn userspace_may_refuse_an_msr() {
         host.answer = Fulfilment::Userspace;
         assert_deferred(&mut host, event.kind);
         let before = host.page.bytes();
-        host.end(End::Refused);
+        host.end(End::Failed);
         let fault = fault.with(&unchanged(event, &EVERYTHING));
         fault.assert_in(&before, &host.page.bytes());
         host.run();

@@ -115,7 +115,7 @@ fn cpuid_one_register_at_a_time() {
 #[test]
 fn cpuid_that_kvm_does_not_do() {
     for answer in [
-        Fulfilment::Refused,
+        Fulfilment::Error,
         Fulfilment::Userspace,
         Fulfilment::Exception(EventInjection::GP),
     ] {

@@ -159,7 +159,7 @@ fn userspace_writes_a_port() {
 #[test]
 fn an_access_that_kvm_does_not_do() {
     let mut host = ioio(0x3f8, 1, 0, &[(Rax, RAX)]);
-    host.answer = Fulfilment::Refused;
+    host.answer = Fulfilment::Error;
     let asked = [access(0x3f8, IoSize::Byte, Direction::Out, RAX)];
     assert_reply(
         host,

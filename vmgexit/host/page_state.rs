@@ -23,7 +23,7 @@ pub enum RangeAnswer {
     /// It is done.
     Done,
     /// Userspace could not, or would not.
-    Refused,
+    Failed,
     /// No answer that KVM knows of.
     Invalid,
 }

@@ -20,8 +20,8 @@ pub mod reason {
     pub const DOORBELL: u64 = 5;
     /// No room for another check.
     pub const ROOM: u64 = 6;
-    /// The hypervisor refused an event that the #VC handler needs.
-    pub const REFUSED: u64 = 7;
+    /// The hypervisor did not carry out an event that the #VC handler needs.
+    pub const CALL_FAILED: u64 = 7;
     /// All went well.
     pub const DONE: u64 = 0x42;
 }

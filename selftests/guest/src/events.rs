@@ -8,7 +8,7 @@ use crate::ghcb::OwnPage;
 use ghcb_rs::ghcb_abi::ap::JumpTableOperation;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
-use ghcb_rs::ghcb_abi::guest::{self, OperandSize, Refusal, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::guest::{self, OperandSize, CallError, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrRequest, MsrResponse};
 use ghcb_rs::ghcb_abi::page::{BufferRange, Field, SharedPage, SHARED_BUFFER_OFFSET};
@@ -56,14 +56,14 @@ pub fn run(vcpu: &Vcpu) -> ! {
     events.terminate()
 }
 
-/// A refusal as one word, to be compared and shown.
-fn code(answer: Result<u64, Refusal>) -> u64 {
+/// An answer, error or not, as one word, to be compared and shown.
+fn code(answer: Result<u64, CallError>) -> u64 {
     match answer {
         Ok(_) => 0,
-        Err(Refusal::Exception(event)) => (1 << 32) | event.0 & 0xffff_ffff,
-        Err(Refusal::Malformed(reason)) => (2 << 32) | u64::from(reason.0),
-        Err(Refusal::Unknown(..)) => 3 << 32,
-        Err(Refusal::Missing(_)) => 4 << 32,
+        Err(CallError::Exception(event)) => (1 << 32) | event.0 & 0xffff_ffff,
+        Err(CallError::Malformed(reason)) => (2 << 32) | u64::from(reason.0),
+        Err(CallError::Unknown(..)) => 3 << 32,
+        Err(CallError::Missing(_)) => 4 << 32,
     }
 }
 
@@ -79,7 +79,7 @@ impl Events<'_> {
         info2: u64,
         out: &Sync,
         back: &Sync,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<u64, CallError> {
         self.send(code, info1, info2, out);
         guest::copy_in(&self.page, &mut self.registers, back)
     }
@@ -251,7 +251,7 @@ impl Events<'_> {
         self.same("MSR: read: high half", self.registers.rdx, 0x5);
         self.registers.rcx = NO_MSR;
         let answer = self.ask(ExitCode::MSR, 0, 0, &number, &value);
-        let fault = code(Err(Refusal::Exception(
+        let fault = code(Err(CallError::Exception(
             EventInjection::GP_WITHOUT_ERROR_CODE,
         )));
         self.same("MSR: read of none: #GP", code(answer), fault);

@@ -4,7 +4,7 @@
 use crate::cpu;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
-use ghcb_rs::ghcb_abi::guest::{self, OperandSize, Refusal, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::guest::{self, OperandSize, CallError, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
 use ghcb_rs::ghcb_abi::page::{BufferRange, Qword, SharedPage};
 use ghcb_rs::ghcb_abi::version::Version;
@@ -33,7 +33,7 @@ impl OwnPage {
     }
 
     /// OUT of one byte.
-    pub fn out_byte(&self, port: u16, value: u8) -> Result<u64, Refusal> {
+    pub fn out_byte(&self, port: u16, value: u8) -> Result<u64, CallError> {
         let mut registers = Registers {
             rax: u64::from(value),
             ..Registers::default()

@@ -45,7 +45,7 @@ fn by_page(vcpu: &Vcpu) -> u64 {
     page.vmgexit();
     match guest::copy_in(&page, &mut registers, &Sync::NONE) {
         Ok(result) => result,
-        Err(_) => vcpu.terminate(reason::REFUSED),
+        Err(_) => vcpu.terminate(reason::CALL_FAILED),
     }
 }
 
@@ -54,6 +54,6 @@ fn by_msr() -> u64 {
     cpu::vmgexit();
     match GhcbMsr(cpu::read_ghcb_msr()).response() {
         Some(MsrResponse::ApResetHold(result)) => result.0,
-        _ => cpu::terminate(reason::REFUSED),
+        _ => cpu::terminate(reason::CALL_FAILED),
     }
 }

@@ -229,7 +229,7 @@ fn raise(vcpu: &Vcpu, event: &Event, fault: Fault) {
     vcpu.same(name.text(), missing.to_words().0 | missing.to_words().1, 0);
     if !missing.is_empty() {
         // OpenBSD: "invalid hypervisor response".
-        vcpu.terminate(reason::REFUSED);
+        vcpu.terminate(reason::CALL_FAILED);
     }
     guest::clear(&page);
 }

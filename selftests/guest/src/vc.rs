@@ -7,7 +7,7 @@ use crate::trap::Frame;
 use core::sync::atomic::Ordering;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
-use ghcb_rs::ghcb_abi::guest::{self, OperandSize, Refusal, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::guest::{self, OperandSize, CallError, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{
     BufferRange, Field, SharedPage, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE,
@@ -17,15 +17,15 @@ use mailbox::{map, TAKEN};
 
 /// Why an instruction can't be completed.
 enum Failure {
-    /// The hypervisor refused, or asked for an exception.
-    Refused(Refusal),
+    /// The hypervisor did not carry the request out, or asked for an exception.
+    Call(CallError),
     /// Not an instruction that this guest executes on purpose.
     Unknown,
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
     }
 }
 
@@ -49,13 +49,13 @@ pub fn handle(vcpu: &Vcpu, frame: &mut Frame) {
     let mut emulation = Emulation::new(vcpu.ghcb(), frame);
     match emulation.complete(code) {
         Ok(length) => emulation.finish(length),
-        Err(Failure::Refused(Refusal::Exception(event))) => {
+        Err(Failure::Call(CallError::Exception(event))) => {
             // The tests look at the exception, not at a handler for it: step over the instruction.
             let vector = u64::from(event.vector());
             vcpu.mailbox.vector.store(vector | TAKEN, Ordering::Relaxed);
             emulation.finish(2);
         }
-        Err(Failure::Refused(_)) => cpu::terminate(reason::REFUSED),
+        Err(Failure::Call(_)) => cpu::terminate(reason::CALL_FAILED),
         Err(Failure::Unknown) => cpu::terminate(reason::UNEXPECTED_VC),
     }
 }
@@ -261,7 +261,7 @@ impl<'a> Emulation<'a> {
         info2: u64,
         out: &Sync,
         back: &Sync,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<u64, CallError> {
         self.send(code, info1, info2, out);
         guest::copy_in(&self.page, &mut self.registers, back)
     }

@@ -302,7 +302,7 @@ pub mod device {
     }
 
     /// Whether the VMM refuses an MSR: all with an odd number.
-    pub const fn refuses_msr(index: u32) -> bool {
+    pub const fn fails_msr(index: u32) -> bool {
         index % 2 == 1
     }
 

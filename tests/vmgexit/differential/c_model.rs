@@ -430,7 +430,7 @@ impl Model<'_> {
                 self.asked.push(Asked::Inject(event.0));
                 1
             }
-            Fulfilment::Refused => EINVAL,
+            Fulfilment::Error => EINVAL,
         }
     }
 

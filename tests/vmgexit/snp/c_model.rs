@@ -213,7 +213,7 @@ fn ours(case: &Case) -> End {
         let answer = if answers < case.refused {
             RangeAnswer::Done
         } else {
-            RangeAnswer::Refused
+            RangeAnswer::Failed
         };
         answers += 1;
         outcome = host.range_done(answer);

@@ -122,7 +122,7 @@ fn progress_is_written_when_userspace_refuses() {
     let mut host = change(&list(0, 1, &entries));
     assert_eq!(host.vmgexit(), AfterExit::Userspace);
     assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Userspace);
-    assert_eq!(host.range_done(RangeAnswer::Refused), AfterExit::Resume);
+    assert_eq!(host.range_done(RangeAnswer::Failed), AfterExit::Resume);
     assert_ends(&host, PscStatus::GENERIC);
     let after = [entries[0].with_cur_page(1), entries[1]];
     assert_eq!(seen(&host, PLACE, 24), list(1, 1, &after));

@@ -141,7 +141,7 @@ fn msr_accesses() -> Vec<(String, Request, Received)> {
     let mut events = Vec::new();
     for index in [MTRR_BASE, MTRR_BASE + 1] {
         let number = index as u32;
-        let end = if device::refuses_msr(number) {
+        let end = if device::fails_msr(number) {
             "refused"
         } else {
             "served"
@@ -152,7 +152,7 @@ fn msr_accesses() -> Vec<(String, Request, Received)> {
                 request = request.with(Field::Rax, 0x1234).with(Field::Rdx, 0x5678);
             }
             let received = match access {
-                _ if device::refuses_msr(number) => Received::Fault,
+                _ if device::fails_msr(number) => Received::Fault,
                 0 => Received::Value(device::msr_value(number)),
                 _ => Received::Nothing,
             };

@@ -39,7 +39,7 @@ fn main() -> Status {
             (NO_MSR as u32, KVM_MSR_EXIT_REASON_UNKNOWN, "unknown"),
             (NO_MSR as u32 + 1, KVM_MSR_EXIT_REASON_UNKNOWN, "unknown"),
         ] {
-            let end = if device::refuses_msr(index) {
+            let end = if device::fails_msr(index) {
                 "refused"
             } else {
                 "served"
@@ -132,7 +132,7 @@ fn access_msr(vm: &mut StepVm, handler: Handler, want: &Exit) -> Result<Vec<Stri
         outcome.exits.as_slice(),
         std::slice::from_ref(want),
     );
-    if device::refuses_msr(*index) {
+    if device::fails_msr(*index) {
         let fault = EventInjection::GP_WITHOUT_ERROR_CODE.0;
         let returned = request.code().returned(request.info1());
         check

@@ -45,7 +45,7 @@ pub enum Exit {
     Hypercall { nr: u64, args: [u64; 6] },
     /// KVM could not go on.
     InternalError { suberror: u32 },
-    /// The CPU refused the guest's state.
+    /// VMRUN failed: the guest's state is not legal.
     FailEntry { reason: u64 },
     /// Triple fault.
     Shutdown,
@@ -175,7 +175,7 @@ unsafe fn io_data(run: &kvm_run) -> &[u8] {
     }
 }
 
-/// Answer the exit in `run`: the bytes of an IN, the data of an MMIO read, the value of an MSR or a refusal, what a
+/// Answer the exit in `run`: the bytes of an IN, the data of an MMIO read, the value of an MSR or its error, what a
 /// hypercall returns.
 ///
 /// # Safety
@@ -213,7 +213,7 @@ pub unsafe fn answer(run: &mut kvm_run) {
         KVM_EXIT_X86_RDMSR | KVM_EXIT_X86_WRMSR => {
             // SAFETY: As above.
             let msr = unsafe { &mut run.__bindgen_anon_1.msr };
-            msr.error = u8::from(device::refuses_msr(msr.index));
+            msr.error = u8::from(device::fails_msr(msr.index));
             if run.exit_reason == KVM_EXIT_X86_RDMSR {
                 msr.data = device::msr_value(msr.index);
             }

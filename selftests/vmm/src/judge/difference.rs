@@ -16,13 +16,13 @@ pub enum Difference {
     Rdtsc,
     /// C injects #UD at RDTSCP; Rust answers.
     Rdtscp,
-    /// C takes several size bits of IOIO for a size; Rust refuses them.
+    /// C takes several size bits of IOIO for a size; Rust refuses the request.
     IoSize,
-    /// C ends the run at a string count that is too large; Rust refuses the scratch area.
+    /// C ends the run at a string count that is too large; Rust refuses the request.
     StringCount,
-    /// C ends the run when a scratch area can't be read; Rust refuses it.
+    /// C ends the run when a scratch area can't be read; Rust refuses the request.
     ScratchUnreadable,
-    /// C ends the run when there is no memory for a copy of a scratch area; Rust refuses the area.
+    /// C ends the run when there is no memory for a copy of a scratch area; Rust refuses the request.
     NoMemory,
     /// C injects the exception of a failed emulation; Rust tells the guest to raise it.
     Exception,
@@ -30,7 +30,7 @@ pub enum Difference {
     Dr7,
     /// C ends the run at WRMSR of an MSR that is not intercepted; Rust tells the guest to raise #GP.
     WrmsrPassthrough,
-    /// C misses the fields of an event for SEV-SNP that it does not know; Rust refuses the event first.
+    /// C misses the fields of an event for SEV-SNP that it does not know; Rust refuses the request for that first.
     SnpEventFirst,
     /// C replies in the page that was there at the VMGEXIT; Rust in the one that is there when the vCPU runs again,
     /// if that can be written to.
