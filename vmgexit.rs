@@ -3,12 +3,12 @@
 //! The handling path: what a host does when a guest executes VMGEXIT.
 //!
 //! ```text
-//! GHCB MSR ── a request of its own ────────────────────► msr_protocol
-//!     └────── a page: Snapshot ─► Request ─► carry out ─► Reply
-//!               (one look)      (proved)     (a family each)
+//! GHCB MSR ── a request of its own ─────────────────────► msr_protocol
+//!     └────── a page: Snapshot ─► NaeEvent ─► carry out ─► Reply
+//!               (one look)  (proved)     (a family each)
 //! ```
 //!
-//! A [`Snapshot`] is all that is ever read of the guest's page. [`Request::decode`] proves it: a request
+//! A [`Snapshot`] is all that is ever read of the guest's page. [`NaeEvent::decode`] proves it: a request
 //! that the specification does not allow has no representation, and becomes an error reply at once. A
 //! request is carried out by KVM, which is reached through the [`Vcpu`] trait alone. A [`Reply`] holds
 //! what the event returns, and nothing else gets into the page.
@@ -53,7 +53,7 @@ use crate::ghcb_abi::{
 use context::Context;
 use kind::Kind;
 use port_io::Direction;
-use request::{snp::SnpRequest, Request};
+use request::{snp::SnpRequest, NaeEvent};
 use vcpu::{Complaint, ExitInfo, Failure, Fault, Fulfilment, Registers, Scratch, Vcpu};
 
 /// What KVM_RUN does after an exit.
@@ -220,7 +220,7 @@ fn answer_any<V: Vcpu>(
     let kind = Kind::of(exit.code, exit.info1);
     // Frequent events reply here: which registers they return is known at compile time.
     let flow = match request {
-        Request::Instruction(request) => match request.emulate(vcpu) {
+        NaeEvent::Instruction(request) => match request.emulate(vcpu) {
             Fulfilment::Done => {
                 let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
                 return write(vcpu, page, exit.code, kind, reply);
@@ -228,7 +228,7 @@ fn answer_any<V: Vcpu>(
             Fulfilment::Userspace => Ok(Flow::Defer(None)),
             fulfilment => Ok(Flow::Failed(fulfilment)),
         },
-        Request::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
+        NaeEvent::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
             (Fulfilment::Done, _) => {
                 let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
                 return write(vcpu, page, exit.code, kind, reply);
@@ -237,16 +237,16 @@ fn answer_any<V: Vcpu>(
             (Fulfilment::Userspace, Direction::In) => Ok(Flow::Defer(None)),
             (fulfilment, _) => Ok(Flow::Failed(fulfilment)),
         },
-        Request::StringIo(transfer) => transfer.carry_out(vcpu, page),
-        Request::Mmio(access) => access.carry_out(vcpu, page),
-        Request::TimeStamp(read) => Ok(read.carry_out(vcpu)),
-        Request::Ap(event) => Ok(event.carry_out(vcpu)),
-        Request::System(event) => Ok(event.carry_out(vcpu)),
-        Request::Snp(event) => {
+        NaeEvent::StringIo(transfer) => transfer.carry_out(vcpu, page),
+        NaeEvent::Mmio(access) => access.carry_out(vcpu, page),
+        NaeEvent::TimeStamp(read) => Ok(read.carry_out(vcpu)),
+        NaeEvent::Ap(event) => Ok(event.carry_out(vcpu)),
+        NaeEvent::System(event) => Ok(event.carry_out(vcpu)),
+        NaeEvent::Snp(event) => {
             let given = Registers::of(&snapshot);
             event.carry_out(vcpu, page, &given, exit)
         }
-        Request::Nothing => {
+        NaeEvent::Nothing => {
             let reply = Registers::of(&snapshot).returned_with(Reply::no_action(0), exit);
             Ok(Flow::Reply(reply))
         }
@@ -262,7 +262,7 @@ fn answer_any<V: Vcpu>(
 ///
 /// An SEV-SNP guest's page must be the registered one, whatever is in it.
 #[inline(always)]
-fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, ErrorReason> {
+fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<NaeEvent, ErrorReason> {
     let is_snp = vcpu.is_snp();
     if is_snp && !vcpu.is_registered(gpa) {
         return Err(ErrorReason::NOT_REGISTERED);
@@ -277,7 +277,7 @@ fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<Request, Er
     if !snapshot.missing().is_empty() {
         return Err(ErrorReason::MISSING_INPUT);
     }
-    Request::decode(snapshot, vcpu.version(), gpa)
+    NaeEvent::decode(snapshot, vcpu.version(), gpa)
 }
 
 /// Refuses a request that is not legal. The registers that the event returns are those of the request.

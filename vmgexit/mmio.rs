@@ -4,7 +4,7 @@
 
 use super::{
     port_io::{self, Direction},
-    request::Request,
+    request::NaeEvent,
     vcpu::{Failure, Vcpu},
     Flow,
 };
@@ -32,21 +32,21 @@ pub(super) fn decode(
     snapshot: &Snapshot,
     version: Version,
     page: u64,
-) -> Result<Request, ErrorReason> {
+) -> Result<NaeEvent, ErrorReason> {
     let direction = match snapshot.exit_code() {
         ExitCode::MMIO_WRITE => Direction::Out,
         _ => Direction::In,
     };
     let len = snapshot.info2();
     if len == 0 {
-        return Ok(Request::Nothing);
+        return Ok(NaeEvent::Nothing);
     }
     if version.confines_scratch() && len > MAX_LENGTH {
         return Err(ErrorReason::INVALID_INPUT);
     }
     let area = ScratchArea::locate(version, page, snapshot.scratch(), len)?;
     let len = u32::try_from(len).map_err(|_| ErrorReason::INVALID_SCRATCH_AREA)?;
-    Ok(Request::Mmio(MmioAccess {
+    Ok(NaeEvent::Mmio(MmioAccess {
         gpa: snapshot.info1(),
         len,
         direction,

@@ -3,7 +3,7 @@
 //! Port I/O: IN, OUT, INS and OUTS.
 
 use super::{
-    request::Request,
+    request::NaeEvent,
     vcpu::{Failure, Fulfilment, Purpose, Scratch, Vcpu},
     AfterExit, Flow,
 };
@@ -77,7 +77,7 @@ pub(super) fn decode(
     snapshot: &Snapshot,
     version: Version,
     gpa: u64,
-) -> Result<Request, ErrorReason> {
+) -> Result<NaeEvent, ErrorReason> {
     let io = IoInfo(snapshot.info1());
     let direction = if io.is_in() {
         Direction::In
@@ -87,13 +87,13 @@ pub(super) fn decode(
     let Some(size) = io.size() else {
         // No size: nothing is transferred, as in C. Several size bits: no instruction has such a size.
         return if io.size_bits() == 0 {
-            Ok(Request::Nothing)
+            Ok(NaeEvent::Nothing)
         } else {
             Err(ErrorReason::INVALID_INPUT)
         };
     };
     if !io.is_string() {
-        return Ok(Request::PortIo(PortAccess {
+        return Ok(NaeEvent::PortIo(PortAccess {
             port: io.port(),
             size,
             direction,
@@ -104,14 +104,14 @@ pub(super) fn decode(
     // SW_EXITINFO2 counts elements, not bytes.
     let elements = snapshot.info2();
     if elements == 0 {
-        return Ok(Request::Nothing);
+        return Ok(NaeEvent::Nothing);
     }
     let bytes = elements
         .checked_mul(size.bytes() as u64)
         .ok_or(ErrorReason::INVALID_SCRATCH_AREA)?;
     let area = ScratchArea::locate(version, gpa, snapshot.scratch(), bytes)?;
     let count = u32::try_from(elements).map_err(|_| ErrorReason::INVALID_SCRATCH_AREA)?;
-    Ok(Request::StringIo(StringTransfer {
+    Ok(NaeEvent::StringIo(StringTransfer {
         port: io.port(),
         size,
         count,

@@ -19,9 +19,9 @@ use super::{
 use crate::ghcb_abi::{event::Family, reply::ErrorReason, snapshot::Snapshot, version::Version};
 use snp::SnpRequest;
 
-/// A request that the specification allows, with every operand checked.
+/// An NAE event that the specification allows, with every operand checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum NaeEvent {
     /// An instruction that KVM emulates on registers.
     Instruction(InstructionRequest),
     /// IN or OUT.
@@ -42,7 +42,7 @@ pub enum Request {
     Nothing,
 }
 
-impl Request {
+impl NaeEvent {
     /// Proves a snapshot whose required fields are present.
     ///
     /// `version` is the highest that the VM may speak, `gpa` the address of the page.

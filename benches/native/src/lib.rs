@@ -10,7 +10,7 @@ use ghcb_rs::ghcb_abi::page::{
 use ghcb_rs::ghcb_abi::reply::{Action, ErrorReason, Reply};
 use ghcb_rs::ghcb_abi::snapshot::Snapshot;
 use ghcb_rs::ghcb_abi::version::Version;
-use ghcb_rs::vmgexit::request::Request;
+use ghcb_rs::vmgexit::request::NaeEvent;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
@@ -183,11 +183,11 @@ impl Event {
 }
 
 #[inline]
-fn prove(snapshot: &Snapshot) -> Result<Request, ErrorReason> {
+fn prove(snapshot: &Snapshot) -> Result<NaeEvent, ErrorReason> {
     if !snapshot.missing().is_empty() {
         return Err(ErrorReason::MISSING_INPUT);
     }
-    Request::decode(snapshot, Version::V2, GPA)
+    NaeEvent::decode(snapshot, Version::V2, GPA)
 }
 
 /// The events that are measured.

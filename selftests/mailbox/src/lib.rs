@@ -301,7 +301,7 @@ pub mod device {
         (index as u64 ^ 0x5a5a_0000_c3c3).wrapping_mul(0x0001_0000_4001)
     }
 
-    /// Whether the VMM refuses an MSR: all with an odd number.
+    /// Whether the VMM fails accesses to an MSR: all with an odd number.
     pub const fn fails_msr(index: u32) -> bool {
         index % 2 == 1
     }
