@@ -17,7 +17,7 @@ use vmm::backing::uffd::Faults;
 use vmm::backing::{page, SLOT};
 use vmm::exchange::page::GuestPage;
 use vmm::exchange::pending::{interrupt, mine, port_word, read_port};
-use vmm::exchange::request::Reply;
+use vmm::exchange::request::PageFields;
 use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::{self, Handler};
@@ -120,7 +120,7 @@ fn blocked() -> Result<Vec<String>> {
     result?;
     vm.vm().vcpu(0).set_runnable()?;
     StepVm::finish(vm.vm().vcpu(0))?;
-    let reply = Reply::of(&GuestPage::new(vm.vm().memory(), StepVm::page_of(0)).copy());
+    let reply = PageFields::of(&GuestPage::new(vm.vm().memory(), StepVm::page_of(0)).copy());
     check
         .same("reply", (reply.info1, reply.info2), (0, 0))
         .same("RAX", reply.rax & 0xffff, port_word());
@@ -158,7 +158,7 @@ fn withheld() -> Result<Vec<String>> {
         result.and(filled)?;
         finished.map(drop)
     })?;
-    let reply = Reply::of(&memory.page());
+    let reply = PageFields::of(&memory.page());
     check
         .same("reply", (reply.info1, reply.info2), (0, 0))
         .same("RAX", reply.rax & 0xffff, port_word());
@@ -241,13 +241,13 @@ impl Victim {
         };
         StepVm::finish(vm.vm().vcpu(0)).with_context(|| self.name.clone())?;
         check.about(self.name.clone());
-        let reply = Reply::of(&self.memory.page());
+        let reply = PageFields::of(&self.memory.page());
         if self.has_slot {
             check
                 .same("reply", (reply.info1, reply.info2), (0, 0))
                 .same("RAX", reply.rax & 0xffff, port_word());
         } else {
-            let request = Reply::of(&read_port().image());
+            let request = PageFields::of(&read_port().image());
             check.same("no reply", reply.info1, request.info1);
         }
         Ok(())

@@ -11,7 +11,7 @@ use mailbox::{map, Role};
 use std::process::ExitCode as Status;
 use vmm::exchange::exit::Exit;
 use vmm::exchange::page::{GuestPage, PageImage};
-use vmm::exchange::request::{Reply, Request};
+use vmm::exchange::request::{PageFields, Request};
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;
 use vmm::launch::vm::{Config, Vm};
@@ -47,10 +47,10 @@ fn idle() -> Request {
 }
 
 /// The request at `gpa`, not at the attempt's own page.
-fn at(vm: &mut StepVm, gpa: u64, image: &PageImage) -> Result<(Outcome, Reply)> {
+fn at(vm: &mut StepVm, gpa: u64, image: &PageImage) -> Result<(Outcome, PageFields)> {
     GuestPage::new(vm.vm().memory(), gpa).write(image);
     let outcome = vm.take(Attempt::msr(gpa))?;
-    let reply = Reply::of(&GuestPage::new(vm.vm().memory(), gpa).copy());
+    let reply = PageFields::of(&GuestPage::new(vm.vm().memory(), gpa).copy());
     Ok((outcome, reply))
 }
 
@@ -131,7 +131,7 @@ fn ring3(report: &mut Report, vm: &mut StepVm) {
         // The reply's valid bits stand there, the exit code does not.
         let outcome = vm.take(Attempt::msr(gpa).keep_msr().in_ring3())?;
         let page = GuestPage::new(vm.vm().memory(), gpa);
-        let reply = Reply::of(&page.copy());
+        let reply = PageFields::of(&page.copy());
         let mut check = Check::new();
         let reason = u64::from(ErrorReason::MISSING_INPUT.0);
         check

@@ -18,7 +18,7 @@ use vmm::backing::{page, SLOT};
 use vmm::exchange::catalog::PORT;
 use vmm::exchange::exit::Exit;
 use vmm::exchange::page::PageImage;
-use vmm::exchange::request::{Reply, Request};
+use vmm::exchange::request::{PageFields, Request};
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::balance::Balance;
@@ -79,7 +79,7 @@ fn cpuid() -> Request {
 }
 
 /// What is wrong with the reply to [`cpuid`].
-fn judge(check: &mut Check, reply: &Reply) {
+fn judge(check: &mut Check, reply: &PageFields) {
     let want = u64::from(device::cpuid(device::CPUID_OWN + 1, 3));
     check
         .same("reply", (reply.info1, reply.info2), (0, 0))
@@ -131,7 +131,7 @@ fn over_page(access: Access, module: &Path, sleep: Duration) -> Result<Check> {
             Access::Write => faults.release(),
         },
     )?;
-    judge(&mut check, &Reply::of(&memory.page()));
+    judge(&mut check, &PageFields::of(&memory.page()));
     Ok(check)
 }
 
@@ -308,7 +308,7 @@ fn waiting(report: &mut Report, module: &Path) {
         })?;
         disabled.context("no exit")??;
         handler::remove()?;
-        let reply = Reply::of(&memory.page());
+        let reply = PageFields::of(&memory.page());
         check
             .went_on(&outcome)
             .that("the module is gone", !handler::loaded())

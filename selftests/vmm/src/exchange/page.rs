@@ -81,7 +81,7 @@ impl Default for PageImage {
 
 impl std::fmt::Debug for PageImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        crate::exchange::request::Reply::of(self).fmt(f)
+        crate::exchange::request::PageFields::of(self).fmt(f)
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::exchange::catalog::{MTRR_BASE, PORT};
 use crate::exchange::exit::Exit;
 use crate::exchange::page::PageImage;
-use crate::exchange::request::{Reply, Request};
+use crate::exchange::request::{PageFields, Request};
 use crate::judge::check::Check;
 use crate::launch::vm::Vm;
 use anyhow::{ensure, Result};
@@ -132,7 +132,7 @@ impl Kind {
         elsewhere: &PageImage,
         was: &Before<'_>,
     ) {
-        let reply = Reply::of(page);
+        let reply = PageFields::of(page);
         check.same("reply", (reply.info1, reply.info2), (0, 0));
         let is_complete = completed == self.exits;
         match &self.found {

@@ -149,9 +149,9 @@ impl Request {
     }
 }
 
-/// What the fields of a reply hold.
+/// What the fields of a page hold that a reply may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct PageFields {
     /// Fields marked valid.
     pub valid: ValidBitmap,
     /// What the guest shall do, and why.
@@ -164,8 +164,8 @@ pub struct Reply {
     pub rdx: u64,
 }
 
-impl Reply {
-    /// The reply that `image` holds.
+impl PageFields {
+    /// The fields of `image`.
     pub fn of(image: &PageImage) -> Self {
         let word = |field: Field| image.word(field.offset());
         Self {

@@ -3,7 +3,7 @@
 
 use crate::exchange::exit::Exit;
 use crate::exchange::page::PageImage;
-use crate::exchange::request::Reply;
+use crate::exchange::request::PageFields;
 use crate::exchange::steps::Outcome;
 use crate::judge::difference::Difference;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
@@ -166,9 +166,9 @@ impl Essence {
 }
 
 /// The reply, with the infos as they were at once: a later request may have been in the same page.
-fn told(outcome: &Outcome) -> Reply {
+fn told(outcome: &Outcome) -> PageFields {
     let (info1, info2) = outcome.infos;
-    Reply {
+    PageFields {
         info1,
         info2,
         ..outcome.reply()

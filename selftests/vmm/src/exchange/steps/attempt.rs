@@ -3,7 +3,7 @@
 
 use crate::exchange::exit::Exit;
 use crate::exchange::page::PageImage;
-use crate::exchange::request::{Reply, Request};
+use crate::exchange::request::{PageFields, Request};
 use ghcb_rs::ghcb_abi::page::Field;
 use mailbox::step;
 use std::fmt;
@@ -32,7 +32,7 @@ impl fmt::Display for Attempt {
             [Field::SwExitCode, Field::SwScratch, Field::Rax, Field::Rcx]
                 .map(|field| page.word(field.offset()));
         let from = if self.scratch_inside { "page + " } else { "" };
-        let reply = Reply::of(page);
+        let reply = PageFields::of(page);
         write!(
             f,
             "exit code {code:#x}, infos {:#x} {:#x}, scratch {from}{scratch:#x}, RAX {rax:#x}, RCX {rcx:#x}, {:?}",
@@ -129,10 +129,10 @@ pub struct Pages {
 
 impl Outcome {
     /// The reply in the page; all zeros where the attempt had none.
-    pub fn reply(&self) -> Reply {
+    pub fn reply(&self) -> PageFields {
         match &self.pages {
-            Some(pages) => Reply::of(&pages.after),
-            None => Reply::of(&PageImage::default()),
+            Some(pages) => PageFields::of(&pages.after),
+            None => PageFields::of(&PageImage::default()),
         }
     }
 }
