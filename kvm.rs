@@ -15,11 +15,11 @@ mod emulation;
 pub(crate) mod identity;
 pub(crate) mod imports;
 mod memory;
-mod page;
 mod parking;
 mod relocation;
 pub(crate) mod snp;
 mod trace;
+mod user_memory;
 
 use crate::{
     ghcb_abi::{

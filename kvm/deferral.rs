@@ -19,7 +19,7 @@ use super::{
     bindings::{kvm, kvm_vcpu, vcpu_sev_es_state, vcpu_svm},
     buffer::Buffer,
     imports::address,
-    page::UserPage,
+    user_memory::UserPage,
     KvmVcpu, PAGE_SHIFT,
 };
 use crate::{
@@ -186,7 +186,12 @@ impl Waiting for KvmVcpu {
         self.remember(&record, buffer.and_then(Buffer::into_raw));
     }
 
-    fn park(&mut self, page: &UserPage, exit: ExitInfo, registers: &Registers) -> Result<(), Fault> {
+    fn park(
+        &mut self,
+        page: &UserPage,
+        exit: ExitInfo,
+        registers: &Registers,
+    ) -> Result<(), Fault> {
         self.set_registers(registers);
         self.map(page, exit)
     }

@@ -2,7 +2,7 @@
 
 //! Guest memory: the page, and scratch areas.
 
-use super::{buffer::Buffer, imports, page::UserPage, KvmVcpu, PAGE_SHIFT};
+use super::{buffer::Buffer, imports, user_memory::UserPage, KvmVcpu, PAGE_SHIFT};
 use crate::{
     ghcb_abi::{page::GuestPage, reply::ErrorReason, scratch::ScratchArea},
     vmgexit::vcpu::{Failure, Fault, Memory, Purpose},

@@ -5,7 +5,7 @@
 //! KVM's delivery of a SIPI writes into the page that is mapped, and a vCPU may be held for as long as its
 //! guest keeps a processor offline. What C alone can complete does not keep the module.
 
-use super::{bindings, imports, page::UserPage, KvmVcpu};
+use super::{bindings, imports, user_memory::UserPage, KvmVcpu};
 use crate::vmgexit::{
     vcpu::{ExitInfo, Fault, HoldType},
     AfterExit,

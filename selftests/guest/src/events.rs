@@ -8,7 +8,7 @@ use crate::ghcb::OwnPage;
 use ghcb_rs::ghcb_abi::ap::JumpTableOperation;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
-use ghcb_rs::ghcb_abi::guest::{self, OperandSize, CallError, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::guest::{self, CallError, OperandSize, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrRequest, MsrResponse};
 use ghcb_rs::ghcb_abi::page::{BufferRange, Field, SharedPage, SHARED_BUFFER_OFFSET};

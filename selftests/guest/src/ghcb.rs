@@ -4,7 +4,7 @@
 use crate::cpu;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
-use ghcb_rs::ghcb_abi::guest::{self, OperandSize, CallError, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::guest::{self, CallError, OperandSize, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
 use ghcb_rs::ghcb_abi::page::{BufferRange, Qword, SharedPage};
 use ghcb_rs::ghcb_abi::version::Version;

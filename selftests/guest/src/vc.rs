@@ -7,7 +7,7 @@ use crate::trap::Frame;
 use core::sync::atomic::Ordering;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
-use ghcb_rs::ghcb_abi::guest::{self, OperandSize, CallError, Register, Registers, Sync};
+use ghcb_rs::ghcb_abi::guest::{self, CallError, OperandSize, Register, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{
     BufferRange, Field, SharedPage, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE,

@@ -3,7 +3,7 @@
 
 pub mod catalog;
 pub mod exit;
-pub mod page;
+pub mod page_image;
 pub mod pending;
 pub mod race;
 pub mod request;

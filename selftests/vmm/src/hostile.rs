@@ -5,7 +5,7 @@ pub mod random;
 pub mod table;
 
 use crate::exchange::catalog::{self, Right};
-use crate::exchange::page::PageImage;
+use crate::exchange::page_image::PageImage;
 use crate::exchange::request::Request;
 use crate::exchange::steps::{Attempt, StepVm};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;

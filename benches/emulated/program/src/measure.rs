@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::thread;
 use vm_memory::GuestMemoryMmap;
-use vmm::exchange::page::{GuestPage, PageImage};
+use vmm::exchange::page_image::{PageInMemory, PageImage};
 use vmm::exchange::userspace;
 use vmm::launch::vm::{set_word, word, Config, Vm};
 use vmm_sys_util::eventfd::EventFd;
@@ -131,7 +131,7 @@ fn give_order(
             .map(|offset| offset & !7)
             .collect();
     }
-    GuestPage::new(memory, gpa).write(&image);
+    PageInMemory::new(memory, gpa).write(&image);
     for (index, offset) in stores.iter().enumerate() {
         let store = at + (offset_of!(Order, stores) + index * size_of::<Store>()) as u64;
         set_word(memory, store, *offset as u64);
@@ -153,7 +153,7 @@ fn check(
     before: &PageImage,
 ) -> Result<()> {
     let gpa = order::page(vcpu);
-    let page = GuestPage::new(memory, gpa).copy();
+    let page = PageInMemory::new(memory, gpa).copy();
     let msr = word(
         memory,
         order::order(vcpu) + offset_of!(Order, msr_after) as u64,

@@ -15,7 +15,7 @@ use vmm::backing::memory::Memory;
 use vmm::backing::{self, After, Change, Need, Place, CHANGES, PAGE, SLOT};
 use vmm::exchange::catalog::PORT;
 use vmm::exchange::exit::Exit;
-use vmm::exchange::page::PageImage;
+use vmm::exchange::page_image::PageImage;
 use vmm::exchange::request::Request;
 use vmm::exchange::steps::{Attempt, Outcome, Pages, StepVm};
 use vmm::judge::check::Check;

@@ -8,7 +8,7 @@ use mailbox::map;
 use std::ops::Range;
 use std::process::ExitCode as Status;
 use vmm::exchange::catalog::MTRR_BASE;
-use vmm::exchange::page::{GuestPage, PageImage};
+use vmm::exchange::page_image::{PageImage, PageInMemory};
 use vmm::exchange::pending::{interrupt, kinds, mine, Before, Kind};
 use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::exchange::userspace;
@@ -61,7 +61,7 @@ impl<'k> Moving<'k> {
         let mut vm = StepVm::with(config, &[])?;
         userspace::leave_msrs(vm.vm().fd(), MTRR_BASE as u32, 2)?;
         let buffer = Vec::from_iter((0..1024).map(|at| at as u8 ^ 0x5a));
-        let outside = GuestPage::new(vm.vm().memory(), map::SCRATCH).copy();
+        let outside = PageInMemory::new(vm.vm().memory(), map::SCRATCH).copy();
         let request = if kind.request.is_scratch_inside() {
             kind.request.clone().buffer(&buffer)
         } else {
@@ -109,8 +109,8 @@ impl<'k> Moving<'k> {
             buffer: &self.buffer,
             elsewhere: &self.outside,
         };
-        let page = GuestPage::new(memory, StepVm::page_of(0)).copy();
-        let elsewhere = GuestPage::new(memory, map::SCRATCH).copy();
+        let page = PageInMemory::new(memory, StepVm::page_of(0)).copy();
+        let elsewhere = PageInMemory::new(memory, map::SCRATCH).copy();
         self.kind
             .judge(&mut check, self.completed, &page, &elsewhere, &was);
         Ok(check.done())

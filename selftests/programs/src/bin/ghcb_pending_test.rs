@@ -15,7 +15,7 @@ use std::time::Duration;
 use vmm::backing::memory::{self, Memory};
 use vmm::backing::uffd::Faults;
 use vmm::backing::{page, SLOT};
-use vmm::exchange::page::GuestPage;
+use vmm::exchange::page_image::PageInMemory;
 use vmm::exchange::pending::{interrupt, mine, port_word, read_port};
 use vmm::exchange::request::PageFields;
 use vmm::exchange::steps::{Attempt, StepVm};
@@ -120,7 +120,7 @@ fn blocked() -> Result<Vec<String>> {
     result?;
     vm.vm().vcpu(0).set_runnable()?;
     StepVm::finish(vm.vm().vcpu(0))?;
-    let reply = PageFields::of(&GuestPage::new(vm.vm().memory(), StepVm::page_of(0)).copy());
+    let reply = PageFields::of(&PageInMemory::new(vm.vm().memory(), StepVm::page_of(0)).copy());
     check
         .same("reply", (reply.info1, reply.info2), (0, 0))
         .same("RAX", reply.rax & 0xffff, port_word());

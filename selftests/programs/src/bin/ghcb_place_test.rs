@@ -10,7 +10,7 @@ use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use mailbox::{map, Role};
 use std::process::ExitCode as Status;
 use vmm::exchange::exit::Exit;
-use vmm::exchange::page::{GuestPage, PageImage};
+use vmm::exchange::page_image::{PageImage, PageInMemory};
 use vmm::exchange::request::{PageFields, Request};
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;
@@ -48,9 +48,9 @@ fn idle() -> Request {
 
 /// The request at `gpa`, not at the attempt's own page.
 fn at(vm: &mut StepVm, gpa: u64, image: &PageImage) -> Result<(Outcome, PageFields)> {
-    GuestPage::new(vm.vm().memory(), gpa).write(image);
+    PageInMemory::new(vm.vm().memory(), gpa).write(image);
     let outcome = vm.take(Attempt::msr(gpa))?;
-    let reply = PageFields::of(&GuestPage::new(vm.vm().memory(), gpa).copy());
+    let reply = PageFields::of(&PageInMemory::new(vm.vm().memory(), gpa).copy());
     Ok((outcome, reply))
 }
 
@@ -88,12 +88,12 @@ fn places(report: &mut Report, vm: &mut StepVm) {
             };
             let mut vm = StepVm::with(config, &[])?;
             let image = idle().image();
-            GuestPage::new(vm.vm().memory(), map::EXTRA).write(&image);
+            PageInMemory::new(vm.vm().memory(), map::EXTRA).write(&image);
             vm.vm().protect_extra()?;
             let outcome = vm.take(Attempt::msr(map::EXTRA))?;
             let mut check = Check::new();
             check.quiet(&outcome);
-            let after = GuestPage::new(vm.vm().memory(), map::EXTRA).copy();
+            let after = PageInMemory::new(vm.vm().memory(), map::EXTRA).copy();
             check.same("words that changed", image.differences(&after), Vec::new());
             Ok(check.done())
         },
@@ -130,7 +130,7 @@ fn ring3(report: &mut Report, vm: &mut StepVm) {
         vm.take(Attempt::page(&idle()))?;
         // The reply's valid bits stand there, the exit code does not.
         let outcome = vm.take(Attempt::msr(gpa).keep_msr().in_ring3())?;
-        let page = GuestPage::new(vm.vm().memory(), gpa);
+        let page = PageInMemory::new(vm.vm().memory(), gpa);
         let reply = PageFields::of(&page.copy());
         let mut check = Check::new();
         let reason = u64::from(ErrorReason::MISSING_INPUT.0);
@@ -242,7 +242,7 @@ fn gone(report: &mut Report) {
             };
             let mut vm = StepVm::with(config, &[])?;
             let request = Request::new(ExitCode::IOIO, IoInfo::new(0x510, IoSize::Byte, true).0, 0);
-            GuestPage::new(vm.vm().memory(), map::EXTRA).write(&request.image());
+            PageInMemory::new(vm.vm().memory(), map::EXTRA).write(&request.image());
             let mut check = Check::new();
             let (mut exits, mut removed) = (Vec::new(), Ok(()));
             let outcome = vm.take_with(Attempt::msr(map::EXTRA), |vm, exit| {

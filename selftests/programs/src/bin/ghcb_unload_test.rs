@@ -17,7 +17,7 @@ use vmm::backing::uffd::Faults;
 use vmm::backing::{page, SLOT};
 use vmm::exchange::catalog::PORT;
 use vmm::exchange::exit::Exit;
-use vmm::exchange::page::PageImage;
+use vmm::exchange::page_image::PageImage;
 use vmm::exchange::request::{PageFields, Request};
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Memory behind a slot of its own, which a test takes away, moves and replaces under a guest.
 
-use crate::exchange::page::PageImage;
+use crate::exchange::page_image::PageImage;
 use anyhow::{ensure, Context, Result};
 use ghcb_rs::ghcb_abi::page::PAGE_SIZE;
 use kvm_bindings::kvm_userspace_memory_region;

@@ -2,7 +2,7 @@
 //! userfaultfd: whoever touches a page sleeps until the test lets the page come.
 
 use crate::backing::memory::Memory;
-use crate::exchange::page::PageImage;
+use crate::exchange::page_image::PageImage;
 use anyhow::{bail, ensure, Result};
 use ghcb_rs::ghcb_abi::page::PAGE_SIZE;
 use std::io::Error;

@@ -3,7 +3,7 @@
 
 use crate::exchange::catalog::{MTRR_BASE, PORT};
 use crate::exchange::exit::Exit;
-use crate::exchange::page::PageImage;
+use crate::exchange::page_image::PageImage;
 use crate::exchange::request::{PageFields, Request};
 use crate::judge::check::Check;
 use crate::launch::vm::Vm;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A request whose page another vCPU changes meanwhile.
 
-use crate::exchange::page::GuestPage;
+use crate::exchange::page_image::PageInMemory;
 use crate::exchange::request::Request;
 use crate::exchange::steps::{take_table, Attempt, Outcome, StepVm};
 use crate::launch::crew::{pin, wait_for, Hand};
@@ -65,8 +65,8 @@ pub fn run(vm: &mut StepVm, request: &Request, changes: &[Change], count: usize)
     let [boss, other] = vcpus else {
         bail!("not two vCPUs");
     };
-    GuestPage::new(memory, TEMPLATE).write(&image);
-    GuestPage::new(memory, PAGE_RACED).write(&image);
+    PageInMemory::new(memory, TEMPLATE).write(&image);
+    PageInMemory::new(memory, PAGE_RACED).write(&image);
     let mail = Mail::new(memory, 1);
     write_flips(memory, changes);
     mail.set(offset_of!(Mailbox, stop), 0);

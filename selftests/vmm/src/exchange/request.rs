@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A request through the GHCB page, right or wrong on purpose, and its reply.
 
-use crate::exchange::page::PageImage;
+use crate::exchange::page_image::PageImage;
 use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::IoInfo;

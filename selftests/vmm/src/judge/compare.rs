@@ -2,7 +2,7 @@
 //! C beside Rust: two outcomes of the same attempt, and by which deliberate difference they may differ.
 
 use crate::exchange::exit::Exit;
-use crate::exchange::page::PageImage;
+use crate::exchange::page_image::PageImage;
 use crate::exchange::request::PageFields;
 use crate::exchange::steps::Outcome;
 use crate::judge::difference::Difference;

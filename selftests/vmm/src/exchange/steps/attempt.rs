@@ -2,7 +2,7 @@
 //! One VMGEXIT, and what it brought.
 
 use crate::exchange::exit::Exit;
-use crate::exchange::page::PageImage;
+use crate::exchange::page_image::PageImage;
 use crate::exchange::request::{PageFields, Request};
 use ghcb_rs::ghcb_abi::page::Field;
 use mailbox::step;

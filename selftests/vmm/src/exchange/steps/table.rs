@@ -3,7 +3,7 @@
 
 use super::attempt::{Attempt, Outcome, Pages};
 use crate::exchange::exit::Exit;
-use crate::exchange::page::{GuestPage, PageImage};
+use crate::exchange::page_image::{PageImage, PageInMemory};
 use crate::launch::vm::{set_word, word, Mail};
 use ghcb_rs::ghcb_abi::page::Field;
 use mailbox::{map, step, Mailbox, Step, PAGE, TAKEN};
@@ -69,7 +69,7 @@ fn write_table(memory: &GuestMemoryMmap, table: &[Attempt]) -> Vec<Option<PageIm
         }
         let msr = match &image {
             Some(image) => {
-                GuestPage::new(memory, gpa).write(image);
+                PageInMemory::new(memory, gpa).write(image);
                 gpa
             }
             None => attempt.msr,
@@ -114,7 +114,7 @@ fn outcome(
         ),
         pages: before.map(|before| Pages {
             before,
-            after: GuestPage::new(memory, map::PAGES + index as u64 * PAGE).copy(),
+            after: PageInMemory::new(memory, map::PAGES + index as u64 * PAGE).copy(),
         }),
     }
 }

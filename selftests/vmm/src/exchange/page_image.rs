@@ -7,12 +7,12 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 /// The page at a guest-physical address.
 #[derive(Clone, Copy)]
-pub struct GuestPage<'a> {
+pub struct PageInMemory<'a> {
     memory: &'a GuestMemoryMmap,
     gpa: u64,
 }
 
-impl<'a> GuestPage<'a> {
+impl<'a> PageInMemory<'a> {
     /// The page at `gpa`, which must be memory.
     pub fn new(memory: &'a GuestMemoryMmap, gpa: u64) -> Self {
         Self { memory, gpa }
@@ -41,7 +41,7 @@ impl<'a> GuestPage<'a> {
 
 // Tests use addresses of the suite's own map only: an access that fails would be a fault of the suite, and shows
 // as zeros.
-impl SharedPage for GuestPage<'_> {
+impl SharedPage for PageInMemory<'_> {
     fn load(&self, at: Qword) -> u64 {
         self.memory
             .load(self.address(at.offset()), Ordering::Acquire)
