@@ -88,16 +88,16 @@ impl AfterExit {
 pub(crate) enum Flow<B> {
     /// Write this reply; the exit is complete.
     Reply(Reply),
-    /// Reply that KVM did not carry the request out.
-    Failed(Fulfilment),
+    /// Reply that KVM did not carry the request out; the exit is complete.
+    ReplyNotDone(Fulfilment),
+    /// Write this reply, which is for a guest that runs nevertheless: KVM_RUN fails with this error number.
+    ReplyAndFail(Reply, i32),
     /// Reply early, with "no action", and end KVM_RUN: what userspace then does returns nothing.
-    Leave(AfterExit),
+    ReplyEarly(AfterExit),
     /// Reply later, with what userspace returns. The copy of a scratch area is kept until then.
-    Defer(Option<Scratch<B>>),
-    /// C replies, when a SIPI or something else wakes the vCPU; it returns these registers.
-    Hold(Registers),
-    /// The host failed, with this error number for KVM_RUN; the reply is for a guest that runs nevertheless.
-    Fail(Reply, i32),
+    ReplyLater(Option<Scratch<B>>),
+    /// Map the page for C, which replies with these registers when a SIPI or something else wakes the vCPU.
+    ReplyByC(Registers),
 }
 
 impl<B> Flow<B> {
@@ -106,7 +106,7 @@ impl<B> Flow<B> {
     fn after(fulfilment: Fulfilment) -> Self {
         match fulfilment {
             Fulfilment::Done => Self::Reply(Reply::no_action(0)),
-            fulfilment => Self::Failed(fulfilment),
+            fulfilment => Self::ReplyNotDone(fulfilment),
         }
     }
 }
@@ -225,17 +225,17 @@ fn answer_any<V: Vcpu>(
                 let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
                 return write(vcpu, page, exit.code, kind, reply);
             }
-            Fulfilment::Userspace => Ok(Flow::Defer(None)),
-            fulfilment => Ok(Flow::Failed(fulfilment)),
+            Fulfilment::Userspace => Ok(Flow::ReplyLater(None)),
+            fulfilment => Ok(Flow::ReplyNotDone(fulfilment)),
         },
         NaeEvent::PortIo(access) => match (access.carry_out(vcpu), access.direction) {
             (Fulfilment::Done, _) => {
                 let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
                 return write(vcpu, page, exit.code, kind, reply);
             }
-            (Fulfilment::Userspace, Direction::Out) => Ok(Flow::Leave(AfterExit::Userspace)),
-            (Fulfilment::Userspace, Direction::In) => Ok(Flow::Defer(None)),
-            (fulfilment, _) => Ok(Flow::Failed(fulfilment)),
+            (Fulfilment::Userspace, Direction::Out) => Ok(Flow::ReplyEarly(AfterExit::Userspace)),
+            (Fulfilment::Userspace, Direction::In) => Ok(Flow::ReplyLater(None)),
+            (fulfilment, _) => Ok(Flow::ReplyNotDone(fulfilment)),
         },
         NaeEvent::StringIo(transfer) => transfer.carry_out(vcpu, page),
         NaeEvent::Mmio(access) => access.carry_out(vcpu, page),
@@ -314,25 +314,25 @@ fn conclude<V: Vcpu>(
 ) -> Result<AfterExit, Fault> {
     match flow {
         Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
-        Flow::Failed(fulfilment) => fail(vcpu, page, exit, kind, fulfilment),
-        Flow::Leave(outcome) => {
+        Flow::ReplyNotDone(fulfilment) => fail(vcpu, page, exit, kind, fulfilment),
+        Flow::ReplyEarly(outcome) => {
             // If the page is no longer there, the device still gets the data.
             if write(vcpu, page, exit.code, kind, Reply::no_action(0)).is_err() {
                 unreachable_page(vcpu);
             }
             Ok(outcome)
         }
-        Flow::Defer(scratch) => {
+        Flow::ReplyLater(scratch) => {
             vcpu.defer(page, exit, scratch)?;
             vcpu.count(kind, Action::NO_ACTION);
             Ok(AfterExit::Userspace)
         }
-        Flow::Hold(registers) => {
+        Flow::ReplyByC(registers) => {
             let outcome = ap::hold_by_page(vcpu, page, exit, &registers)?;
             vcpu.count(kind, Action::NO_ACTION);
             Ok(outcome)
         }
-        Flow::Fail(reply, error) => {
+        Flow::ReplyAndFail(reply, error) => {
             write(vcpu, page, exit.code, kind, reply)?;
             Ok(AfterExit::HostFault(error))
         }

@@ -49,7 +49,7 @@ impl ApEvent {
     #[inline]
     pub(super) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
         match self {
-            Self::ResetHold(registers) => Flow::Hold(registers),
+            Self::ResetHold(registers) => Flow::ReplyByC(registers),
             Self::SetJumpTable(gpa) => {
                 vcpu.set_ap_jump_table(gpa);
                 Flow::Reply(Reply::no_action(0))

@@ -42,7 +42,7 @@ impl SnpRequest {
         };
         match flow {
             Ok(Flow::Reply(reply)) => Ok(Flow::Reply(returned(reply))),
-            Ok(Flow::Fail(reply, error)) => Ok(Flow::Fail(returned(reply), error)),
+            Ok(Flow::ReplyAndFail(reply, error)) => Ok(Flow::ReplyAndFail(returned(reply), error)),
             Err(Failure::Refused(reason)) => Ok(Flow::Reply(returned(Reply::error(reason)))),
             flow => flow,
         }

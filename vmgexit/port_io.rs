@@ -157,8 +157,8 @@ pub(super) fn transfer<V: Vcpu>(
 ) -> Result<Flow<V::Buffer>, Failure> {
     let mut buffer = vcpu.fetch(page, area, purpose)?;
     Ok(match (access(vcpu, &mut buffer), purpose) {
-        (Fulfilment::Userspace, Purpose::Send) => Flow::Leave(AfterExit::Userspace),
-        (Fulfilment::Userspace, _) => Flow::Defer(Some(Scratch { area, buffer })),
+        (Fulfilment::Userspace, Purpose::Send) => Flow::ReplyEarly(AfterExit::Userspace),
+        (Fulfilment::Userspace, _) => Flow::ReplyLater(Some(Scratch { area, buffer })),
         (fulfilment, _) => {
             if purpose == Purpose::Receive && fulfilment == Fulfilment::Done {
                 vcpu.put_back(page, area, &buffer)?;

@@ -81,11 +81,11 @@ impl SystemEvent {
             Self::Terminate { info1, info2 } => {
                 vcpu.complain(Complaint::Terminated { info1, info2 });
                 vcpu.terminate();
-                Flow::Leave(AfterExit::Userspace)
+                Flow::ReplyEarly(AfterExit::Userspace)
             }
             Self::Unsupported { info1, info2 } => {
                 vcpu.complain(Complaint::UnsupportedEvent { info1, info2 });
-                Flow::Leave(AfterExit::Unsupported)
+                Flow::ReplyEarly(AfterExit::Unsupported)
             }
             Self::ReadDr7 => Flow::Reply(Reply::no_action(0).with_rax(vcpu.dr7())),
             Self::WriteDr7(value) => {

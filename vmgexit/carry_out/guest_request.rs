@@ -59,7 +59,7 @@ impl GuestRequest {
             }
             if vcpu.has_certificates() {
                 vcpu.ask_for_certificates(data.gpa, data.pages);
-                return Ok(Flow::Defer(Some(Scratch {
+                return Ok(Flow::ReplyLater(Some(Scratch {
                     area: NOWHERE,
                     buffer: message,
                 })));
@@ -70,7 +70,7 @@ impl GuestRequest {
         }
         Ok(match self.send(vcpu, message) {
             Sent::Reply(reply) => Flow::Reply(reply),
-            Sent::HostFault(reply, error) => Flow::Fail(reply, error),
+            Sent::HostFault(reply, error) => Flow::ReplyAndFail(reply, error),
         })
     }
 

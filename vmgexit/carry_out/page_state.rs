@@ -58,7 +58,7 @@ impl PageStateChange {
         match proceed(&mut copy) {
             Next::Ask(range) => {
                 vcpu.ask_for_range(&range);
-                Ok(Flow::Defer(Some(Scratch { area, buffer: copy })))
+                Ok(Flow::ReplyLater(Some(Scratch { area, buffer: copy })))
             }
             Next::End(status) => {
                 vcpu.put_back(page, area, &copy)?;
