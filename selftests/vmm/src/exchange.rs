@@ -2,6 +2,7 @@
 //! What goes over between guest and host: requests and replies, the page that carries them, exits to userspace.
 
 pub mod catalog;
+pub mod device;
 pub mod exit;
 pub mod page_image;
 pub mod pending;

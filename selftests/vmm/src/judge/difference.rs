@@ -41,11 +41,13 @@ pub enum Difference {
     MsrCpuidCpl,
     /// C keeps the unused bits of a CPUID request in its response; Rust clears them.
     MsrCpuidBits,
+    /// C leaves in the page what was there where a device in the kernel gives no data; Rust zeros.
+    UnreadData,
 }
 
 impl Difference {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ReplyFields,
         Self::SnpMsrRequests,
         Self::SnpFeatures,
@@ -63,6 +65,7 @@ impl Difference {
         Self::AnyUserMemory,
         Self::MsrCpuidCpl,
         Self::MsrCpuidBits,
+        Self::UnreadData,
     ];
 
     /// Its name in README.md.
@@ -85,6 +88,7 @@ impl Difference {
             Self::AnyUserMemory => "any-user-memory",
             Self::MsrCpuidCpl => "msr-cpuid-cpl",
             Self::MsrCpuidBits => "msr-reserved-bits",
+            Self::UnreadData => "unread-data",
         }
     }
 

@@ -232,6 +232,17 @@ impl Vcpu {
         self.fd.nmi().context("KVM_NMI")
     }
 
+    /// Writes that KVM has coalesced since the last call: addresses and data.
+    pub fn coalesced(&mut self) -> Result<Vec<(u64, Vec<u8>)>> {
+        self.fd.map_coalesced_mmio_ring().context("map the ring")?;
+        let mut writes = Vec::new();
+        while let Some(write) = self.fd.coalesced_mmio_read().context("read the ring")? {
+            let len = (write.len as usize).min(write.data.len());
+            writes.push((write.phys_addr, write.data[..len].to_vec()));
+        }
+        Ok(writes)
+    }
+
     /// The vCPU's own descriptor.
     pub fn fd(&self) -> &VcpuFd {
         &self.fd
