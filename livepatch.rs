@@ -9,6 +9,7 @@
 //! kvm_amd is unloaded when the core does not call its callbacks.
 
 mod direct;
+mod ftrace;
 mod going;
 mod handover;
 mod news;
@@ -60,6 +61,9 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
         );
         return EINVAL.to_errno();
     }
+    if let Err(error) = ftrace::check() {
+        return error.to_errno();
+    }
     for slot in imports::entry::ALL {
         // SAFETY: The livepatch loader has filled the slots with the addresses of functions, and each is longer
         // than its entry.
@@ -74,7 +78,11 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
             0
         }
         Err(error) => {
-            pr_err!("a function of kvm_amd cannot be replaced ({error:?}): is it livepatched already?\n");
+            // No exit has been handled. If kvm_amd is just coming, it will not stay.
+            handover::abandon();
+            if ftrace::check().is_ok() {
+                pr_err!("a function of kvm_amd cannot be replaced ({error:?}): is it livepatched already?\n");
+            }
             error.to_errno()
         }
     }
@@ -102,7 +110,6 @@ unsafe extern "C" fn post_patch(_: *mut klp_object) {
 /// Called by the livepatch core.
 unsafe extern "C" fn unpatch(_: *mut klp_object) {
     handover::end();
-    news::given_back();
 }
 
 /// Replaces a function that is called once, when kvm_amd is unloaded: a livepatch must replace at least one.
@@ -210,11 +217,11 @@ pub(crate) fn write_pending(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
 pub(crate) fn end() {
     going::forget();
     handover::finish();
-    news::given_back();
 }
 
 /// Registers and enables the livepatch. May be called once, from the module's initialization.
 pub(crate) fn enable(module: &'static ThisModule) -> Result {
+    ftrace::check()?;
     handover::start()?;
     going::watch().inspect_err(|_| handover::finish())?;
     // SAFETY: The structures live as long as the module, and the core has not seen them yet.
@@ -222,11 +229,17 @@ pub(crate) fn enable(module: &'static ThisModule) -> Result {
         (*PATCH.0.get()).mod_ = module.as_ptr().cast::<bindings::module>();
         klp_enable_patch(PATCH.0.get())
     };
-    to_result(result).inspect_err(|error| {
+    if let Err(error) = to_result(result) {
+        pr_err!("the kernel's livepatch core refused the patch of kvm_amd ({error:?}): see the lines above\n");
         // The functions may have been redirected for a moment.
         end();
-        pr_err!("the kernel's livepatch core refused the patch of kvm_amd ({error:?}): see the lines above\n");
-    })?;
+        // A module whose initialization fails is freed, whoever holds a reference to it.
+        return if handover::is_stuck() {
+            Ok(())
+        } else {
+            Err(error)
+        };
+    }
     news::inserted();
     Ok(())
 }

@@ -11,6 +11,7 @@
 // bindgen: --allowlist-type psc_hdr --allowlist-type psc_entry --allowlist-type sev_data_snp_guest_request
 // bindgen: --allowlist-var 'KVM_EXIT_.*' --allowlist-var KVM_SYSTEM_EVENT_SEV_TERM
 // bindgen: --allowlist-var '__VCPU_REGS_.*' --allowlist-var 'SVM_EXIT_.*' --allowlist-var 'GHCB_.*'
+// bindgen: --allowlist-var ftrace_enabled
 // bindgen: --allowlist-var tracepoint_srcu --allowlist-var MSR_IA32_XSS --opaque-type 'xen_.*' --opaque-type 'drm_.*' --opaque-type net
 #include <linux/kvm_host.h>
 #include <linux/ftrace.h>
@@ -44,6 +45,7 @@ enum {
 	GHCB_RS_ENOSPC			= ENOSPC,
 	GHCB_RS_SNP_ACTIVE		= SVM_SEV_FEAT_SNP_ACTIVE,
 	GHCB_RS_MOD_RODATA		= MOD_RODATA,
+	GHCB_RS_FTRACE_OPS_FL_PERMANENT	= FTRACE_OPS_FL_PERMANENT,
 	GHCB_RS_MEMSLOT_INVALID		= KVM_MEMSLOT_INVALID,
 	GHCB_RS_MEM_READONLY		= KVM_MEM_READONLY,
 	GHCB_RS_MEM_LOG_DIRTY_PAGES	= KVM_MEM_LOG_DIRTY_PAGES,

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Functions and data of kvm.ko and kvm-amd.ko that are not exported, or not to this module. What is used,
+//! Functions and data of the kernel, kvm.ko and kvm-amd.ko that are not exported, or not to this module. What is used,
 //! and in which way, is said here, once; how it is reached, in [`relocation`](super::relocation).
 //!
-//! Each function is to be called only while kvm_amd is loaded, that is, from a function that replaces one of
-//! kvm_amd's or from a livepatch callback. Prototypes are those of `arch/x86/kvm/svm/`, `arch/x86/kvm/x86.h`,
+//! Each function, but for those of `vmlinux`, is to be called only while kvm_amd is loaded, that is, from a function that
+//! replaces one of kvm_amd's or from a livepatch callback. Prototypes are those of `arch/x86/kvm/svm/`, `arch/x86/kvm/x86.h`,
 //! `include/linux/kvm_host.h` and `arch/x86/kvm/trace.h`; `scripts/kvm-prototypes` proves them, and the sizes of variables,
 //! against the kernel's modules.
 
 use super::{
     bindings::{file, ghcb, kvm, kvm_host_map, kvm_memory_slot, kvm_vcpu},
-    relocation::{called, klp_symbol, replaced, slot, trampoline, variables},
+    relocation::{called, klp_section, klp_symbol, replaced, slot, trampoline, variables},
 };
 use kernel::ffi::{c_int, c_uint, c_ulong, c_void};
 
@@ -40,6 +40,9 @@ replaced! {
 }
 
 called! {
+    vmlinux {
+        fn ftrace_is_dead() -> c_int;
+    }
     kvm_amd {
         fn svm_invoke_exit_handler(vcpu: *mut kvm_vcpu, exit_code: u64) -> c_int;
     }
@@ -75,6 +78,9 @@ called! {
 }
 
 variables! {
+    vmlinux {
+        ftrace_enabled: i32;
+    }
     kvm_amd {
         // Code: KVM is given its address.
         snp_complete_psc_msr: u8;

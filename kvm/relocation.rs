@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Livepatch relocations, by which a module reaches what kvm.ko and kvm-amd.ko do not export to it.
+//! Livepatch relocations, by which a module reaches what the kernel, kvm.ko and kvm-amd.ko do not export to it.
 //!
 //! The livepatch loader resolves them. A symbol named `.klp.sym.<object>.<name>,0` in a section
 //! `__klp_relocs.<object>` becomes a livepatch relocation when `objtool klp post-link` has run, and
 //! the relocation is applied when kvm_amd is loaded and before any function of it is replaced. All
-//! of them wait for kvm_amd, also those to kvm.ko, which kvm_amd needs and therefore follows.
+//! of them wait for kvm_amd, also those to kvm.ko, which kvm_amd needs and therefore follows; but for those to the kernel
+//! proper, `vmlinux`, which are applied when this module is loaded.
 //!
 //! Each function is reached through a trampoline, one `jmp` whose target the loader fills in.
 //!
@@ -27,6 +28,16 @@ macro_rules! klp_symbol {
     };
 }
 
+/// The section, quoted for the assembler, of relocations to an object's symbols.
+macro_rules! klp_section {
+    (vmlinux) => {
+        "__klp_relocs.vmlinux"
+    };
+    ($object:ident) => {
+        "__klp_relocs.kvm_amd"
+    };
+}
+
 /// Emits a trampoline `$prefix$name` to byte `$offset` of a function.
 macro_rules! trampoline {
     ($object:ident $name:ident, $prefix:literal, $offset:literal) => {
@@ -43,7 +54,7 @@ macro_rules! trampoline {
             "int3",
             concat!(".size ", $prefix, stringify!($name), ", . - ", $prefix, stringify!($name)),
             ".popsection",
-            ".pushsection __klp_relocs.kvm_amd, \"a\", @progbits",
+            concat!(".pushsection ", klp_section!($object), ", \"a\", @progbits"),
             ".p2align 3",
             concat!(".quad .Lklp_", $prefix, stringify!($name), "+1"),
             concat!(".quad ", klp_symbol!($object $name), "-4+", $offset),
@@ -67,7 +78,7 @@ macro_rules! slot {
             concat!("ghcb_rs_addr_", stringify!($name), ":"),
             concat!(".Lklp_addr_", stringify!($name), ": .quad ", klp_symbol!($object $name)),
             ".popsection",
-            ".pushsection __klp_relocs.kvm_amd, \"a\", @progbits",
+            concat!(".pushsection ", klp_section!($object), ", \"a\", @progbits"),
             ".p2align 3",
             concat!(".quad .Lklp_addr_", stringify!($name)),
             concat!(".quad ", klp_symbol!($object $name)),
@@ -134,7 +145,8 @@ macro_rules! variables {
     ($($object:ident { $($name:ident: $type:ty;)* })*) => {
         $($(slot!($object $name);)*)*
         kernel::macros::paste! {
-            /// Addresses of variables. The livepatch loader fills them in when kvm_amd is loaded, and clears them when it goes.
+            /// Addresses of variables. The livepatch loader fills them in when kvm_amd is loaded, and clears them when it goes;
+            /// those of the kernel proper are there always.
             #[expect(improper_ctypes, reason = "the kernel's structures hold empty ones, which C never passes by value")]
             pub(crate) mod address {
                 use super::super::bindings::*;
@@ -148,4 +160,4 @@ macro_rules! variables {
     };
 }
 
-pub(crate) use {called, klp_symbol, replaced, slot, trampoline, variables};
+pub(crate) use {called, klp_section, klp_symbol, replaced, slot, trampoline, variables};

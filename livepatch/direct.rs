@@ -9,7 +9,11 @@
 //!
 //! C header: `include/linux/ftrace.h`.
 
-use crate::kvm::{bindings::ftrace_ops, imports};
+use super::ftrace;
+use crate::kvm::{
+    bindings::{ftrace_ops, GHCB_RS_FTRACE_OPS_FL_PERMANENT},
+    imports,
+};
 use core::{cell::UnsafeCell, mem::MaybeUninit};
 use kernel::{
     error::to_result,
@@ -92,6 +96,8 @@ impl Redirection {
         // as long as the module, which goes only after `detach()`.
         unsafe {
             let ip = self.entry().add(imports::FENTRY_OFFSET);
+            // Kernels that let ftrace be switched off do not while there is one of these.
+            (*self.ops()).flags |= GHCB_RS_FTRACE_OPS_FL_PERMANENT as c_ulong;
             to_result(ftrace_set_filter_ip(self.ops(), ip as c_ulong, 0, 0))?;
             to_result(register_ftrace_direct(
                 self.ops(),
@@ -106,8 +112,8 @@ impl Redirection {
         Ok(())
     }
 
-    /// Restores the function, if it is redirected. Calls in flight continue. Returns false if ftrace fails to
-    /// unregister.
+    /// Restores the function, if it is redirected. Calls in flight continue. Returns false if ftrace does not: it never
+    /// will.
     ///
     /// # Safety
     ///
@@ -115,6 +121,10 @@ impl Redirection {
     pub(super) unsafe fn detach(&self) -> bool {
         if self.is_attached.load(Relaxed) == 0 {
             return true;
+        }
+        if ftrace::is_dead() {
+            // It would take the structure apart, and go on using it.
+            return false;
         }
         // SAFETY: The structure is registered, with this address.
         let error =

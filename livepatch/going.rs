@@ -36,7 +36,7 @@ unsafe extern "C" fn notice(_: *mut notifier_block, state: c_ulong, data: *mut c
     let is_going = state == module_state_MODULE_STATE_GOING as c_ulong;
     if is_going && name.starts_with(OBJECT.to_bytes_with_nul()) {
         handover::abandon();
-        news::gone();
+        news::gone(!handover::is_stuck());
     }
     NOTIFY_DONE as c_int
 }

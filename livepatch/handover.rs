@@ -19,6 +19,7 @@ use crate::{
         tally,
     },
 };
+use core::mem;
 use kernel::{
     bindings, fmt,
     prelude::*,
@@ -88,13 +89,19 @@ fn functions_of(set: Set) -> &'static [Redirection] {
 /// What [`LOCK`] keeps.
 struct State {
     takeover: Takeover,
+    /// Whether it was said that something cannot be given back.
+    is_said: bool,
     /// Who looks; `None` before there is anything, and at the end.
     watch: Option<Arc<Watch>>,
 }
 
 global_lock! {
     // SAFETY: `init()` comes before anything else of this file.
-    unsafe(uninit) static LOCK: Mutex<State> = State { takeover: Takeover::new(), watch: None };
+    unsafe(uninit) static LOCK: Mutex<State> = State {
+        takeover: Takeover::new(),
+        is_said: false,
+        watch: None,
+    };
 }
 
 /// The kernel, with [`LOCK`] held and kvm_amd there, if anything is taken over.
@@ -105,15 +112,10 @@ impl Machine for Host {
     type Tallies = PerCpu;
 
     fn attach(&mut self, set: Set) -> Result {
-        let functions = functions_of(set);
-        for function in functions {
-            // SAFETY: As for `Host`.
-            if let Err(error) = unsafe { function.attach() } {
-                self.detach(set);
-                return Err(error);
-            }
-        }
-        Ok(())
+        // SAFETY: As for `Host`.
+        functions_of(set)
+            .iter()
+            .try_for_each(|function| unsafe { function.attach() })
     }
 
     fn detach(&mut self, set: Set) -> bool {
@@ -188,15 +190,32 @@ impl WorkItem<1> for Watch {
 fn look() {
     let mut state = LOCK.lock();
     if state.takeover.is_handling() && super::is_forgotten() {
-        state.takeover.end(&mut Host);
-        news::given_back();
+        state.end();
     }
     if state.takeover.look(&mut Host) {
         state.look_later();
     }
+    state.say_if_stuck();
 }
 
 impl State {
+    /// Gives new exits back.
+    fn end(&mut self) {
+        self.takeover.end(&mut Host);
+        if !self.takeover.is_handling() {
+            news::given_back();
+        }
+        self.say_if_stuck();
+    }
+
+    /// Says once that something cannot be given back.
+    fn say_if_stuck(&mut self) {
+        if !self.takeover.is_stuck() || mem::replace(&mut self.is_said, true) {
+            return;
+        }
+        pr_err!("ftrace has shut itself down and does not give functions of kvm_amd back: they stay replaced, and ghcb_rs stays, until the host is started anew\n");
+    }
+
     /// Schedules a check at once.
     fn look_soon(&self) {
         if let Some(watch) = &self.watch {
@@ -245,6 +264,7 @@ pub(super) fn start() -> Result {
 pub(super) fn begin() -> Result {
     let mut state = LOCK.lock();
     let result = state.takeover.begin(&mut Host);
+    state.say_if_stuck();
     // Not at once: the livepatch core says that the patch is enabled when this has returned.
     state.look_later();
     result
@@ -253,15 +273,21 @@ pub(super) fn begin() -> Result {
 /// Gives new exits back; the rest follows when it is not needed any more.
 pub(super) fn end() {
     let mut state = LOCK.lock();
-    state.takeover.end(&mut Host);
+    state.end();
     state.look_soon();
 }
 
-/// Gives everything back: kvm_amd is being unloaded, and no vCPU is left.
+/// Gives everything back: kvm_amd is being unloaded, and no vCPU is left; or no exit has been handled.
 pub(super) fn abandon() {
     let mut state = LOCK.lock();
     state.takeover.abandon(&mut Host);
+    state.say_if_stuck();
     state.look_soon();
+}
+
+/// Whether something cannot be given back, so that the module has to stay.
+pub(super) fn is_stuck() -> bool {
+    LOCK.lock().takeover.is_stuck()
 }
 
 /// Ends the checks, when the module is removed.
@@ -271,8 +297,9 @@ pub(super) fn abandon() {
 pub(super) fn finish() {
     loop {
         let mut state = LOCK.lock();
-        state.takeover.end(&mut Host);
+        state.end();
         if !state.takeover.look(&mut Host) {
+            state.say_if_stuck();
             break;
         }
         drop(state);

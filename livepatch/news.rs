@@ -37,9 +37,14 @@ pub(super) fn given_back() {
     }
 }
 
-/// They are no longer, because kvm_amd goes.
-pub(super) fn gone() {
-    if HAS_TAKEN_OVER.xchg(0, Relaxed) != 0 {
+/// They are no longer, because kvm_amd goes. `waits`: and will be again when it comes.
+pub(super) fn gone(waits: bool) {
+    if HAS_TAKEN_OVER.xchg(0, Relaxed) == 0 {
+        return;
+    }
+    if waits {
         pr_info!("kvm_amd has gone: waiting for it\n");
+    } else {
+        pr_info!("kvm_amd has gone\n");
     }
 }

@@ -14,6 +14,9 @@
 //! ```
 //!
 //! C knows nothing of pending replies, and need not: while there are any, all that could meet one is ours.
+//!
+//! A machine that does not give a set back never will. Then that set stays ours, and so does the module's reference to
+//! itself: a jump into memory that has been freed is worse than a module that nobody can remove.
 
 use super::tally::{inside, nothing_to_deliver, Tallies};
 
@@ -34,14 +37,15 @@ pub trait Machine {
     /// Where calls and pending replies are counted.
     type Tallies: Tallies;
 
-    /// Takes a set over: all of it, or nothing.
+    /// Takes a set over.
     ///
     /// # Errors
     ///
-    /// The machine says why.
+    /// The machine says why. A part of the set may have been taken over: [`detach()`](Self::detach) follows.
     fn attach(&mut self, set: Set) -> Result<(), Self::Error>;
 
-    /// Gives a set back. Calls that have begun go on. False if the machine does not take it.
+    /// Gives back what is taken over of a set. Calls that have begun go on. False if the machine keeps any of it, for
+    /// good.
     fn detach(&mut self, set: Set) -> bool;
 
     /// Waits until each call that had begun when its function was given back has been counted, and each
@@ -64,6 +68,7 @@ pub struct Takeover {
     handling: bool,
     delivery: bool,
     held: bool,
+    stuck: bool,
 }
 
 impl Takeover {
@@ -73,6 +78,7 @@ impl Takeover {
             handling: false,
             delivery: false,
             held: false,
+            stuck: false,
         }
     }
 
@@ -91,11 +97,17 @@ impl Takeover {
         !self.held
     }
 
+    /// Whether the machine has kept what was to be given back. The module stays for good.
+    pub const fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
     /// Takes over what is not taken over yet.
     ///
     /// # Errors
     ///
-    /// As the machine says. New exits are C's then; the rest is for [`look()`](Self::look).
+    /// As the machine says. New exits are C's then; the rest is for [`abandon()`](Self::abandon) or
+    /// [`look()`](Self::look).
     pub fn begin<M: Machine>(&mut self, machine: &mut M) -> Result<(), M::Error> {
         if !self.held {
             machine.hold_module();
@@ -103,11 +115,11 @@ impl Takeover {
         }
         // In this order: there is no exit without someone to write its reply.
         if !self.delivery {
-            machine.attach(Set::Delivery)?;
+            self.attach(machine, Set::Delivery)?;
             self.delivery = true;
         }
         if !self.handling {
-            machine.attach(Set::Handling)?;
+            self.attach(machine, Set::Handling)?;
             self.handling = true;
         }
         Ok(())
@@ -115,7 +127,7 @@ impl Takeover {
 
     /// Gives new exits back to C. Waits for nobody.
     pub fn end<M: Machine>(&mut self, machine: &mut M) {
-        if self.handling && machine.detach(Set::Handling) {
+        if self.handling && self.detach(machine, Set::Handling) {
             self.handling = false;
         }
     }
@@ -123,28 +135,52 @@ impl Takeover {
     /// Gives back what is not needed any more, and lets the module go when that is all.
     ///
     /// True if it has to be looked at again later: exits are handled here, a reply is pending, or somebody
-    /// is inside.
+    /// is inside. False also if nothing can be given back any more.
     pub fn look<M: Machine>(&mut self, machine: &mut M) -> bool {
+        if self.stuck {
+            return false;
+        }
         if self.handling {
             return true;
         }
         if self.delivery {
             // Without it, a call on its way to being counted could still defer a reply.
             machine.settle();
-            if !nothing_to_deliver(machine.tallies()) || !machine.detach(Set::Delivery) {
+            if !nothing_to_deliver(machine.tallies()) {
                 return true;
+            }
+            if !self.detach(machine, Set::Delivery) {
+                return false;
             }
             self.delivery = false;
         }
         self.leave(machine)
     }
 
-    /// Gives everything back because KVM goes: it has no vCPU any more, and so no reply is pending.
+    /// Gives everything back because KVM goes, and has no vCPU any more, or because [`begin()`](Self::begin) has failed: no
+    /// reply is pending.
     pub fn abandon<M: Machine>(&mut self, machine: &mut M) {
-        self.end(machine);
-        if self.delivery && machine.detach(Set::Delivery) {
-            self.delivery = false;
+        // What the machine keeps goes with KVM's functions, but for what it knows of them: the module stays.
+        if core::mem::take(&mut self.handling) {
+            self.detach(machine, Set::Handling);
         }
+        if core::mem::take(&mut self.delivery) {
+            self.detach(machine, Set::Delivery);
+        }
+    }
+
+    /// Takes a set over, all of it or nothing.
+    fn attach<M: Machine>(&mut self, machine: &mut M, set: Set) -> Result<(), M::Error> {
+        machine.attach(set).inspect_err(|_| {
+            self.detach(machine, set);
+        })
+    }
+
+    /// Gives a set back. False if the machine keeps any of it.
+    fn detach<M: Machine>(&mut self, machine: &mut M, set: Set) -> bool {
+        let is_back = machine.detach(set);
+        self.stuck |= !is_back;
+        is_back
     }
 
     /// Lets the module go if nobody is inside, when everything has been given back.

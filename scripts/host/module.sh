@@ -73,4 +73,30 @@ after_kvm() { clean && load_kvm && enable && answered_in_rust smoke; }
 
 again() { ! insmod "$module" 2>again && grep -q 'File exists' again && [ "$(cat "$patch/enabled")" = 1 ]; }
 
+# A host where ftrace has shut itself down: the module is refused, with kvm_amd there and without it.
+dead_ftrace() {
+	local status=0
+	clean && load_kvm && insmod dead_ftrace.ko || return
+	refused 'No such device' 'ftrace has shut itself down' && smoke && unload_kvm &&
+		refused 'No such device' 'ftrace has shut itself down' || status=1
+	rmmod dead_ftrace && load_kvm && enable && answered_in_rust smoke && return "$status"
+}
+
+# The same under the module: functions cannot be given back, so it stays, says so once, and answers. The livepatch core
+# warns of its own function, which it cannot give back either. What comes after this is a new host.
+dead_ftrace_under_module() {
+	local stays='ftrace has shut itself down and does not give functions of kvm_amd back'
+	clean && load_kvm && enable && insmod dead_ftrace.ko && answered_in_rust smoke && dmesg -C || return
+	echo 0 >"$patch/enabled"
+	for _ in $(seq 1 100); do
+		[ -e "$patch" ] || break
+		sleep 0.1
+	done
+	# Longer than the module waits before it looks again.
+	sleep 3
+	[ ! -e "$patch" ] && [ "$(dmesg | grep -c "$stays")" = 1 ] && ! dmesg | grep -F "$given_back" || return
+	! rmmod ghcb_rs && answered_in_rust smoke && cat "${events%/*}/pending" || return
+	! dmesg | grep 'WARNING' | grep -vF kernel/livepatch/patch.c && dmesg -C
+}
+
 rmmod_while_enabled() { ! rmmod ghcb_rs && [ "$(cat "$patch/enabled")" = 1 ]; }

@@ -2,24 +2,26 @@
 # shellcheck shell=bash
 #
 # ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, a module
-# that makes allocations fail, and a kvm_amd and a kvm that the module was not built for.
+# that makes allocations fail, one that shuts ftrace down, and a kvm_amd and a kvm that the module was not built for.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 cd "$1"
+objtool=/cache/kernel/build/tools/objtool/objtool
 
 mkdir source
 module_sources /checkout | (cd /checkout && cpio -pdm --quiet /cache/module/source)
 /cache/kernel/make M=/cache/module/source modules
-/cache/kernel/build/tools/objtool/objtool klp post-link source/ghcb_rs.ko
+"$objtool" klp post-link source/ghcb_rs.ko
 bash /checkout/scripts/panic-check source/ghcb_rs.ko
 mv source/ghcb_rs.ko .
 rm -r source
 
-for name in second_patch no_memory; do
+for name in second_patch no_memory dead_ftrace; do
 	mkdir source
 	cp "/checkout/selftests/$name"/* source/
 	/cache/kernel/make M=/cache/module/source modules
+	[ "$name" != dead_ftrace ] || "$objtool" klp post-link source/dead_ftrace.ko
 	mv "source/$name.ko" .
 	rm -r source
 done
