@@ -4,6 +4,7 @@
 use crate::ghcb::OwnPage;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
+use ghcb_rs::ghcb_abi::msr::MsrRequest;
 use mailbox::{doorbell, map, Check, Mailbox, PAGE};
 
 /// Reason codes that this guest terminates with, in [`REASON_SET`].
@@ -30,6 +31,9 @@ pub mod reason {
 const REASON_SET: u64 = 0xe;
 
 const GHCB_MSR: u32 = 0xc001_0130;
+const SEV_STATUS_MSR: u32 = 0xc001_0131;
+/// Bit of SEV_STATUS: the guest runs with SEV-SNP.
+const SEV_STATUS_SNP: u64 = 1 << 2;
 const TERMINATE: u64 = 0x100;
 
 /// One vCPU.
@@ -64,6 +68,19 @@ impl Vcpu {
     /// The GHCB for the guest's own needs.
     pub fn ghcb(&self) -> OwnPage {
         OwnPage::new(map::GHCBS + self.index * PAGE)
+    }
+
+    /// Have the GHCB at `gpa` be looked at by the next VMGEXIT. An SEV-SNP guest registers each before its first
+    /// use, and again after another one.
+    pub fn name_ghcb(&self, gpa: u64) {
+        let registered = &self.mailbox.registered;
+        if is_snp() && registered.load(Ordering::Relaxed) != gpa {
+            let gfn = gpa / PAGE;
+            write_ghcb_msr(MsrRequest::RegisterGpa { gfn }.encode().0);
+            vmgexit();
+            registered.store(gpa, Ordering::Relaxed);
+        }
+        write_ghcb_msr(gpa);
     }
 
     /// Give the vCPU to the VMM until it enters the guest again.
@@ -122,12 +139,22 @@ pub fn write_ghcb_msr(value: u64) {
     }
 }
 
-/// Read the GHCB MSR; never intercepted.
+/// Read the GHCB MSR.
 pub fn read_ghcb_msr() -> u64 {
+    read_msr(GHCB_MSR)
+}
+
+/// Whether the guest runs with SEV-SNP.
+pub fn is_snp() -> bool {
+    read_msr(SEV_STATUS_MSR) & SEV_STATUS_SNP != 0
+}
+
+/// Read one of the MSRs that are never intercepted.
+fn read_msr(number: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: The MSR exists for each SEV-ES guest.
     unsafe {
-        asm!("rdmsr", in("ecx") GHCB_MSR, out("eax") low, out("edx") high,
+        asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high,
             options(nostack, preserves_flags));
     }
     (u64::from(high) << 32) | u64::from(low)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The guest's own GHCB: a shared page, and requests through it.
 
-use crate::cpu;
+use crate::cpu::{self, Vcpu};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
 use ghcb_rs::ghcb_abi::guest::{self, CallError, OperandSize, Register, Registers, Sync};
@@ -28,7 +28,7 @@ impl OwnPage {
 
     /// Have the hypervisor look at the page.
     pub fn vmgexit(&self) {
-        cpu::write_ghcb_msr(self.gpa());
+        Vcpu::current().name_ghcb(self.gpa());
         cpu::vmgexit();
     }
 

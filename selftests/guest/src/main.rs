@@ -15,10 +15,13 @@ mod hold;
 mod instructions;
 mod mem;
 mod openbsd;
+mod pages;
 mod replies;
+mod snp;
 mod steps;
 mod trap;
 mod vc;
+mod vmsa;
 
 use mailbox::{Mailbox, Role};
 
@@ -28,7 +31,7 @@ use mailbox::{Mailbox, Role};
 ///
 /// Called by the VMM only, once a vCPU, with the address of its mailbox.
 #[no_mangle]
-unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
+pub unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
     // SAFETY: The VMM keeps the mailbox mapped as long as the guest runs; all its words are atomics.
     let mailbox: &'static Mailbox = unsafe { &*mailbox };
     let vcpu = cpu::Vcpu::new(mailbox);
@@ -41,6 +44,7 @@ unsafe extern "C" fn _start(mailbox: *const Mailbox) -> ! {
         Some(Role::Hold) => hold::run(&vcpu),
         Some(Role::Replies) => replies::run(&vcpu),
         Some(Role::OpenBsd) => openbsd::run(&vcpu),
+        Some(Role::Pages) => pages::run(&vcpu),
         None => vcpu.terminate(cpu::reason::NO_ROLE),
     }
 }

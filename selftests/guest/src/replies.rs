@@ -148,7 +148,7 @@ fn raise(vcpu: &Vcpu, event: &Event, tag: u64) {
     for (_, address) in views() {
         write(&OwnPage::new(address), gpa, event, tag);
     }
-    cpu::write_ghcb_msr(gpa);
+    vcpu.name_ghcb(gpa);
     cpu::vmgexit();
     let mut outcome = &mail.unanswered;
     for (index, address) in views() {

@@ -4,7 +4,9 @@
 use crate::cpu::{self, Vcpu};
 use crate::ghcb::OwnPage;
 use crate::trap;
+use crate::vmsa;
 use core::sync::atomic::Ordering;
+use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrInfo};
 use ghcb_rs::ghcb_abi::page::{Field, Qword, SharedPage};
 use mailbox::{map, step, Mailbox, Step, PAGE};
 
@@ -25,6 +27,12 @@ fn take(vcpu: &Vcpu, index: u64) {
     // SAFETY: The VMM keeps as many steps there as it announced; all words are atomics.
     let step = unsafe { &*(address as *const Step) };
     let flags = step.flags.load(Ordering::Acquire);
+    if flags & step::MAKE_VMSA != 0 {
+        let result = vmsa::make(step.msr.load(Ordering::Relaxed));
+        step.info1.store(result, Ordering::Relaxed);
+        step.done.store(1, Ordering::Release);
+        return;
+    }
     let template = step.template.load(Ordering::Relaxed);
     let page = OwnPage::new(step.msr.load(Ordering::Relaxed));
     if template != 0 {
@@ -32,7 +40,12 @@ fn take(vcpu: &Vcpu, index: u64) {
     }
     vcpu.mailbox.vector.store(0, Ordering::Relaxed);
     if flags & step::KEEP_MSR == 0 {
-        cpu::write_ghcb_msr(step.msr.load(Ordering::Relaxed));
+        let value = step.msr.load(Ordering::Relaxed);
+        if GhcbMsr(value).info() == MsrInfo::GHCB_GPA && flags & step::UNREGISTERED == 0 {
+            vcpu.name_ghcb(value);
+        } else {
+            cpu::write_ghcb_msr(value);
+        }
     }
     if flags & step::RING3 == 0 {
         cpu::vmgexit();

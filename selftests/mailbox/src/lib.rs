@@ -34,6 +34,8 @@ pub mod map {
     pub const IMAGE: u64 = 0x10_0000;
     /// A private page that nothing uses: a wrong place for a GHCB.
     pub const PRIVATE_SPARE: u64 = 0x1f_0000;
+    /// A private page that an SEV-SNP guest makes the VMSA of another vCPU.
+    pub const VMSA: u64 = PRIVATE_SPARE + PAGE;
 
     /// Shared half: mailboxes, GHCBs, scratch areas, steps.
     pub const SHARED: u64 = 2 << 20;
@@ -55,6 +57,10 @@ pub mod map {
     pub const PAGES: u64 = SHARED + 0x10_0000;
     /// How many there are.
     pub const PAGE_COUNT: u64 = 1024;
+    /// A large page that an SEV-SNP guest makes private and shared again.
+    pub const CONVERTED: u64 = SHARED + 0x60_0000;
+    /// Its size.
+    pub const CONVERTED_SIZE: u64 = 2 << 20;
     /// Size of the shared half.
     pub const SHARED_SIZE: u64 = 8 << 20;
 
@@ -62,6 +68,8 @@ pub mod map {
     pub const MMIO: u64 = 0xd000_0000;
     /// Where the guest sees [`MMIO`].
     pub const MMIO_GVA: u64 = 0x4000_0000;
+    /// Where the guest sees [`CONVERTED`] as private memory.
+    pub const CONVERTED_GVA: u64 = MMIO_GVA + CONVERTED_SIZE;
     /// A slot of one page, where a test asks for it.
     pub const EXTRA: u64 = 0xe000_0000;
     /// Room for slots of a test's own, two large pages each: a GHCB, and two views of what may lie behind it.
@@ -97,6 +105,8 @@ pub enum Role {
     Replies = 6,
     /// Raise each event and refusal, and judge the replies as OpenBSD does.
     OpenBsd = 7,
+    /// Make pages private and shared, and use them; have the hypervisor look for a GHCB in a private one.
+    Pages = 8,
 }
 
 impl Role {
@@ -110,6 +120,7 @@ impl Role {
             Self::Hold,
             Self::Replies,
             Self::OpenBsd,
+            Self::Pages,
         ]
         .into_iter()
         .find(|role| *role as u64 == word)
@@ -163,6 +174,8 @@ pub struct Mailbox {
     pub lost: AtomicU64,
     /// Requests without a reply.
     pub unanswered: AtomicU64,
+    /// Address of the GHCB that an SEV-SNP guest has registered for the vCPU.
+    pub registered: AtomicU64,
 }
 
 /// Marks that an exception was taken, beside its vector.
@@ -234,6 +247,10 @@ pub mod step {
     pub const RING3: u64 = 1 << 1;
     /// Tell both infos that are in the page afterwards.
     pub const TELL: u64 = 1 << 2;
+    /// Do not register the GHCB first.
+    pub const UNREGISTERED: u64 = 1 << 3;
+    /// Execute no VMGEXIT, but make the page at [`super::map::VMSA`] that of the vCPU whose number is in `msr`.
+    pub const MAKE_VMSA: u64 = 1 << 4;
 }
 
 /// Longest name of a check.

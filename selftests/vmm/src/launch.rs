@@ -3,8 +3,12 @@
 
 pub mod crew;
 pub mod image;
+pub mod kind;
+pub mod memory;
+pub mod page_states;
 pub mod paging;
 pub mod sev;
+pub mod snp;
 pub mod successor;
 pub mod vm;
 pub mod watchdog;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A VMM for SEV-ES test guests, and what the test programs share.
+//! A VMM for test guests with SEV-ES or SEV-SNP, and what the test programs share.
 
 pub mod backing;
 pub mod exchange;

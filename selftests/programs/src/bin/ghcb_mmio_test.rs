@@ -15,6 +15,7 @@ use vmm::exchange::scratch;
 use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
+use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
 use vmm::report::ktap::{self, Options, Report};
 
@@ -27,7 +28,7 @@ struct Arguments {
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        for ghcb_version in [2, 1] {
+        for &ghcb_version in Kind::chosen().versions() {
             let config = Config {
                 ghcb_version,
                 ..Config::default()

@@ -16,6 +16,7 @@ use vmm::exchange::request::Request;
 use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
+use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
 use vmm::report::ktap::{self, Options, Report};
 
@@ -83,7 +84,9 @@ fn information(report: &mut Report, vm: &mut StepVm) {
             Ok(check.done())
         },
     );
-    report.test(
+    // A VM for SEV-SNP has no version 1.
+    report.test_of(
+        Kind::SevEs,
         "0x002 SEV information: a version 1 VM offers version 1",
         || {
             let config = Config {
@@ -173,7 +176,9 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
             },
         ),
     ] {
-        report.test(&format!("{name}: not for a guest without SNP"), || {
+        let name = format!("{name}: not for a guest without SNP");
+        // Those of a guest with SNP are in programs of their own.
+        report.test_of(Kind::SevEs, &name, || {
             let value = 0x0010_0000_0020_0000 | u64::from(info.0);
             let outcome = vm.take(Attempt::msr(value))?;
             let mut check = Check::new();
@@ -187,7 +192,7 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
             Ok(check.done())
         });
     }
-    report.test("0x016 run VMPL: not for a guest without SNP", || {
+    report.test("0x016 run VMPL: there is one", || {
         let value = MsrRequest::RunVmpl { vmpl: 1 }.encode().0;
         let outcome = vm.take(Attempt::msr(value))?;
         let mut check = Check::new();

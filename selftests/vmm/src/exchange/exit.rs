@@ -3,10 +3,22 @@
 
 use kvm_bindings::{
     kvm_run, KVM_EXIT_AP_RESET_HOLD, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_HYPERCALL,
-    KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO,
-    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR,
+    KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MEMORY_FAULT,
+    KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_X86_RDMSR,
+    KVM_EXIT_X86_WRMSR,
 };
 use mailbox::device;
+
+/// `KVM_EXIT_SNP_REQ_CERTS`, newer than kvm-bindings.
+const KVM_EXIT_SNP_REQ_CERTS: u32 = 43;
+
+/// `struct kvm_exit_snp_req_certs`.
+#[repr(C)]
+struct Certificates {
+    gpa: u64,
+    pages: u64,
+    answer: u64,
+}
 
 /// `KVM_SYSTEM_EVENT_SEV_TERM`: the guest asked for its end.
 pub const SYSTEM_EVENT_SEV_TERM: u32 = 6;
@@ -43,6 +55,10 @@ pub enum Exit {
     ApResetHold,
     /// Hypercall that userspace serves.
     Hypercall { nr: u64, args: [u64; 6] },
+    /// The guest uses a page as private that is shared, or the other way; see KVM for the flags.
+    MemoryFault { gpa: u64, size: u64, flags: u64 },
+    /// The guest wants certificates in that many pages.
+    Certificates { gpa: u64, pages: u64 },
     /// KVM could not go on.
     InternalError { suberror: u32 },
     /// VMRUN failed: the guest's state is not legal.
@@ -127,6 +143,23 @@ impl Exit {
                 Self::Hypercall {
                     nr: call.nr,
                     args: call.args,
+                }
+            }
+            KVM_EXIT_MEMORY_FAULT => {
+                // SAFETY: As above.
+                let fault = unsafe { detail.memory_fault };
+                Self::MemoryFault {
+                    gpa: fault.gpa,
+                    size: fault.size,
+                    flags: fault.flags,
+                }
+            }
+            KVM_EXIT_SNP_REQ_CERTS => {
+                // SAFETY: As above; the union is larger than what KVM wrote.
+                let wanted = unsafe { &*std::ptr::from_ref(detail).cast::<Certificates>() };
+                Self::Certificates {
+                    gpa: wanted.gpa,
+                    pages: wanted.pages,
                 }
             }
             KVM_EXIT_INTERNAL_ERROR => Self::InternalError {
@@ -224,5 +257,20 @@ pub unsafe fn answer(run: &mut kvm_run) {
             call.ret = device::hypercall_value(call.args[1]);
         }
         _ => {}
+    }
+}
+
+/// Answer the hypercall in `run` with `result`.
+pub fn set_hypercall_result(run: &mut kvm_run, result: u64) {
+    run.__bindgen_anon_1.hypercall.ret = result;
+}
+
+/// Answer the request for certificates in `run` with `answer`, and the number of pages that they take.
+pub fn answer_certificates(run: &mut kvm_run, answer: u64, pages: u64) {
+    let detail = std::ptr::from_mut(&mut run.__bindgen_anon_1).cast::<Certificates>();
+    // SAFETY: The union is larger, and any bytes make a value of each member.
+    unsafe {
+        (*detail).pages = pages;
+        (*detail).answer = answer;
     }
 }

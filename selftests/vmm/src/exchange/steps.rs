@@ -196,6 +196,7 @@ fn is_fatal(exit: &Exit) -> bool {
             | Exit::FailEntry { .. }
             | Exit::Shutdown
             | Exit::SystemEvent { .. }
+            | Exit::MemoryFault { .. }
             | Exit::Other(_)
     )
 }

@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the host offers, and what its kernel says meanwhile.
 
+use crate::launch::kind::Kind;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Why SEV-ES guests can't run here, if they can't.
-pub fn missing() -> Option<String> {
+/// Why guests of `kind` can't run here, if they can't.
+pub fn missing(kind: Kind) -> Option<String> {
     if !Path::new("/dev/kvm").exists() {
         return Some("no /dev/kvm".into());
     }
     if !Path::new("/dev/sev").exists() {
         return Some("no /dev/sev: no AMD secure processor, or ccp is not loaded".into());
     }
-    match fs::read_to_string("/sys/module/kvm_amd/parameters/sev_es") {
+    let (parameter, name) = match kind {
+        Kind::SevEs => ("sev_es", "SEV-ES"),
+        Kind::SevSnp => ("sev_snp", "SEV-SNP"),
+    };
+    match fs::read_to_string(format!("/sys/module/kvm_amd/parameters/{parameter}")) {
         Err(_) => Some("kvm_amd is not loaded".into()),
-        Ok(value) if value.trim() != "Y" => Some("kvm_amd runs without SEV-ES".into()),
+        Ok(value) if value.trim() != "Y" => Some(format!("kvm_amd runs without {name}")),
         Ok(_) => None,
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::kernel::handler;
 use crate::kernel::host;
+use crate::launch::kind::Kind;
 use anyhow::{bail, ensure, Context, Result};
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +18,7 @@ pub fn reload() -> Result<()> {
         "{NAME} is there still"
     );
     modprobe(&[NAME, "sev=1", "sev_es=1"])?;
-    if let Some(why) = host::missing() {
+    if let Some(why) = host::missing(Kind::chosen()) {
         bail!("after {NAME} was put in again: {why}");
     }
     Ok(())

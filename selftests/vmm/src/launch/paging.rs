@@ -57,7 +57,7 @@ const TSS_IST2: u64 = 44;
 const TSS_IO_MAP: u64 = 102;
 
 /// Write the page tables: identity, private below and shared above [`map::SHARED`], the rooms of
-/// [`map::MOVING`], and a window to MMIO.
+/// [`map::MOVING`], and windows to MMIO and to what is converted.
 pub fn write_tables(memory: &GuestMemoryMmap, c_bit: u64) -> Result<()> {
     let link = PRESENT | WRITABLE | USER | c_bit;
     let entry = |table: u64, index: u64, value: u64| {
@@ -77,6 +77,7 @@ pub fn write_tables(memory: &GuestMemoryMmap, c_bit: u64) -> Result<()> {
         )?;
     }
     entry(PD_MMIO, 0, map::MMIO | LARGE | PRESENT | WRITABLE | USER)?;
+    entry(PD_MMIO, 1, map::CONVERTED | LARGE | link)?;
     Ok(())
 }
 

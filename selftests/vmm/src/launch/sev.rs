@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Launch of an SEV-ES guest: the commands of KVM_MEMORY_ENCRYPT_OP.
+//! Launch of a guest: the commands of KVM_MEMORY_ENCRYPT_OP, those of SEV-SNP apart.
 
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
@@ -12,8 +12,6 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryMmap};
 
-/// `KVM_X86_SEV_ES_VM`.
-pub const VM_TYPE: u64 = 3;
 /// CPUID leaf that describes memory encryption.
 pub const CPUID_ENCRYPTION: u32 = 0x8000_001f;
 
@@ -61,7 +59,7 @@ impl<'a> Launch<'a> {
         Ok(launch)
     }
 
-    /// Make `vm` an SEV-ES guest that speaks `ghcb_version`; zero leaves the choice to KVM.
+    /// Make `vm` a guest of its type that speaks `ghcb_version`; zero leaves the choice to KVM.
     pub fn init(vm: &'a VmFd, ghcb_version: u16) -> Result<Self> {
         let launch = Self::open(vm)?;
         let mut init = Init2 {
@@ -81,8 +79,8 @@ impl<'a> Launch<'a> {
         Ok(Self { vm, firmware })
     }
 
-    /// Encrypt `ranges` and the state of all vCPUs; afterwards the guest may run.
-    pub fn finish(self, memory: &GuestMemoryMmap, ranges: &[Range<u64>]) -> Result<()> {
+    /// Encrypt `ranges` and the state of all vCPUs of an SEV-ES guest; afterwards the guest may run.
+    pub fn finish_es(self, memory: &GuestMemoryMmap, ranges: &[Range<u64>]) -> Result<File> {
         let mut start = kvm_sev_launch_start {
             policy: POLICY_ES,
             ..Default::default()
@@ -128,10 +126,16 @@ impl<'a> Launch<'a> {
             "guest state {} after launch",
             status.state
         );
-        Ok(())
+        Ok(self.into_firmware())
     }
 
-    fn command<T>(&self, id: u32, argument: &mut T) -> Result<()> {
+    /// The device of the secure processor.
+    pub(super) fn into_firmware(self) -> File {
+        self.firmware
+    }
+
+    /// Carry out the command `id`.
+    pub(super) fn command<T>(&self, id: u32, argument: &mut T) -> Result<()> {
         let mut command = kvm_sev_cmd {
             id,
             data: if size_of::<T>() == 0 {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The VM that a guest moves to: `KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM`.
 
-use super::vm::{attach, Vcpu, Vm};
+use super::kind::Kind;
+use super::memory;
+use super::vm::{Vcpu, Vm};
 use anyhow::{Context, Result};
 use kvm_bindings::{kvm_enable_cap, CpuId};
 use kvm_ioctls::{Kvm, VmFd};
@@ -22,7 +24,7 @@ impl Successor {
     pub fn of(vm: &mut Vm) -> Result<Self> {
         let kvm = Kvm::new().context("open /dev/kvm")?;
         let fd = kvm.create_vm_with_type(0).context("KVM_CREATE_VM")?;
-        attach(&fd, vm.memory())?;
+        memory::attach(&fd, Kind::SevEs, vm.memory())?;
         let vcpu = fd.create_vcpu(0).context("KVM_CREATE_VCPU")?;
         vcpu.set_cpuid2(&CpuId::from_entries(vm.cpuid())?)
             .context("KVM_SET_CPUID2")?;

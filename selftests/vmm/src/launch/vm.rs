@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
-//! An SEV-ES guest of this suite: memory, vCPUs, launch, run.
+//! A guest of this suite: memory, vCPUs, launch, run.
 
-use crate::exchange::exit::{answer, Exit};
-use crate::launch::{image, paging, sev};
+use crate::exchange::exit::{answer, answer_certificates, set_hypercall_result, Exit};
+use crate::launch::kind::Kind;
+use crate::launch::page_states::PageStates;
+use crate::launch::{image, memory, paging, sev};
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
-    kvm_cpuid_entry2, kvm_mp_state, kvm_userspace_memory_region, CpuId, KVM_MAX_CPUID_ENTRIES,
+    kvm_cpuid_entry2, kvm_mp_state, kvm_userspace_memory_region, CpuId, KVM_EXIT_MEMORY_FAULT,
+    KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_HALTED, KVM_MP_STATE_RUNNABLE,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use mailbox::{device, doorbell, map, Mailbox, Role, PAGE};
+use std::fs::File;
 use std::mem::offset_of;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
 
 /// What a VM is to be like.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
+    /// How the guest is protected.
+    pub kind: Kind,
     /// Number of vCPUs.
     pub vcpus: u64,
     /// GHCB protocol version to offer; zero leaves the choice to KVM.
@@ -24,18 +32,22 @@ pub struct Config {
     pub irqchip: bool,
     /// A slot of one page at [`map::EXTRA`].
     pub extra: bool,
-    /// Whether the VM is of the kind before `KVM_SEV_INIT2`.
+    /// Whether the VM is of the kind before `KVM_SEV_INIT2`. For SEV-ES alone.
     pub old: bool,
+    /// Whether KVM asks userspace for certificates. For SEV-SNP alone.
+    pub certificates: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            kind: Kind::chosen(),
             vcpus: 1,
             ghcb_version: 0,
             irqchip: false,
             extra: false,
             old: false,
+            certificates: false,
         }
     }
 }
@@ -46,6 +58,8 @@ pub struct Vm {
     memory: GuestMemoryMmap,
     cpuid: CpuId,
     config: Config,
+    firmware: Option<File>,
+    _private: Option<OwnedFd>,
     // Last, because memory and vCPUs belong to it.
     fd: VmFd,
 }
@@ -53,6 +67,7 @@ pub struct Vm {
 /// One vCPU of a [`Vm`].
 pub struct Vcpu {
     fd: VcpuFd,
+    page_states: Option<Arc<PageStates>>,
 }
 
 impl Vm {
@@ -65,18 +80,21 @@ impl Vm {
         let kvm = Kvm::new().context("open /dev/kvm")?;
         let c_bit = sev::c_bit(&kvm)?;
         let vm = kvm
-            .create_vm_with_type(if config.old { 0 } else { sev::VM_TYPE })
-            .context("KVM_CREATE_VM of type SEV-ES")?;
+            .create_vm_with_type(if config.old { 0 } else { config.kind.vm_type() })
+            .with_context(|| format!("KVM_CREATE_VM of type {}", config.kind))?;
         let launch = if config.old {
             sev::Launch::init_old(&vm)
         } else {
             sev::Launch::init(&vm, config.ghcb_version)
         }?;
+        if config.certificates {
+            launch.ask_for_certificates()?;
+        }
         if config.irqchip {
             vm.create_irq_chip().context("KVM_CREATE_IRQCHIP")?;
         }
-        let memory = memory(&config)?;
-        attach(&vm, &memory)?;
+        let memory = memory::map(&config)?;
+        let private = memory::attach(&vm, config.kind, &memory)?;
         let loaded = image::load(&memory)?;
         paging::write_tables(&memory, c_bit)?;
         let cpuid = cpuid(&kvm)?;
@@ -106,8 +124,14 @@ impl Vm {
             );
         }
         let stacks = map::STACKS + config.vcpus * map::STACK_SIZE;
-        launch.finish(&memory, &[map::TABLES..stacks, map::IMAGE..loaded.end])?;
+        let encrypted = [map::TABLES..stacks, map::IMAGE..loaded.end];
+        let firmware = match config.kind {
+            Kind::SevEs => launch.finish_es(&memory, &encrypted),
+            Kind::SevSnp => launch.finish_snp(&memory, &encrypted),
+        }?;
         Ok(Self {
+            firmware: Some(firmware),
+            _private: private,
             vcpus,
             memory,
             cpuid,
@@ -129,6 +153,20 @@ impl Vm {
     /// The VM itself.
     pub fn fd(&self) -> &VmFd {
         &self.fd
+    }
+
+    /// Serve page state changes from now on.
+    pub fn serve_page_states(&mut self) -> Result<Arc<PageStates>> {
+        let states = Arc::new(PageStates::of(&self.fd)?);
+        for vcpu in &mut self.vcpus {
+            vcpu.page_states = Some(states.clone());
+        }
+        Ok(states)
+    }
+
+    /// Close the device of the secure processor, through which KVM sends the guest's messages.
+    pub fn close_firmware(&mut self) {
+        self.firmware = None;
     }
 
     /// Take the slot at [`map::EXTRA`] away from the guest; the memory behind it stays mapped here.
@@ -189,30 +227,41 @@ impl Vcpu {
         fd.set_sregs(&sregs).context("KVM_SET_SREGS")?;
         fd.set_regs(&paging::registers(entry, index))
             .context("KVM_SET_REGS")?;
-        Ok(Self { fd })
+        Ok(Self::of(fd))
     }
 
     /// A vCPU that has a descriptor.
     pub(crate) fn of(fd: VcpuFd) -> Self {
-        Self { fd }
+        Self {
+            fd,
+            page_states: None,
+        }
     }
 
     /// Enter the guest once; reads by the guest are answered when it is entered again.
     pub fn run(&mut self) -> Exit {
-        if let Err(error) = self.fd.run().map(drop) {
-            // Unknown reasons are not errors here; kvm-ioctls reports them all in its enum.
-            return match error.errno() {
-                libc::EINTR => Exit::Interrupted,
-                errno => Exit::Errno(errno),
-            };
-        }
+        let result = self.fd.run().map(drop);
         let run = self.fd.get_kvm_run();
+        if let Err(error) = result {
+            // Unknown reasons are not errors here; kvm-ioctls reports them all in its enum.
+            match error.errno() {
+                libc::EINTR => return Exit::Interrupted,
+                // An exit of its own, although KVM_RUN fails.
+                libc::EFAULT if run.exit_reason == KVM_EXIT_MEMORY_FAULT => {}
+                errno => return Exit::Errno(errno),
+            }
+        }
         // SAFETY: `run` comes from the mapping that KVM_RUN just wrote, which lives as long as `fd`.
-        unsafe {
+        let exit = unsafe {
             let exit = Exit::copy_from(run);
             answer(run);
             exit
+        };
+        let states = self.page_states.as_ref();
+        if let Some(result) = states.and_then(|states| states.serve(&exit)) {
+            set_hypercall_result(run, result);
         }
+        exit
     }
 
     /// Set or clear `immediate_exit`: KVM_RUN completes what is pending and returns.
@@ -220,10 +269,24 @@ impl Vcpu {
         self.fd.set_kvm_immediate_exit(u8::from(on));
     }
 
+    /// Answer the request for certificates that the last exit was.
+    pub fn answer_certificates(&mut self, answer: u64, pages: u64) {
+        answer_certificates(self.fd.get_kvm_run(), answer, pages);
+    }
+
     /// Let the vCPU run although KVM waits for a SIPI.
     pub fn set_runnable(&self) -> Result<()> {
+        self.set_state(KVM_MP_STATE_RUNNABLE)
+    }
+
+    /// Let the vCPU wait as after HLT.
+    pub fn set_halted(&self) -> Result<()> {
+        self.set_state(KVM_MP_STATE_HALTED)
+    }
+
+    fn set_state(&self, mp_state: u32) -> Result<()> {
         self.fd
-            .set_mp_state(kvm_mp_state { mp_state: 0 })
+            .set_mp_state(kvm_mp_state { mp_state })
             .context("KVM_SET_MP_STATE")
     }
 
@@ -291,32 +354,6 @@ pub fn word(memory: &GuestMemoryMmap, gpa: u64) -> u64 {
 pub fn set_word(memory: &GuestMemoryMmap, gpa: u64, value: u64) {
     // The addresses are the suite's own; a wrong one shows as a failed test.
     let _ = memory.store(value, GuestAddress(gpa), Ordering::Release);
-}
-
-fn memory(config: &Config) -> Result<GuestMemoryMmap> {
-    let size = usize::try_from(map::SHARED + map::SHARED_SIZE)?;
-    let mut ranges = vec![(GuestAddress(map::PRIVATE), size)];
-    if config.extra {
-        ranges.push((GuestAddress(map::EXTRA), PAGE as usize));
-    }
-    GuestMemoryMmap::from_ranges(&ranges).context("guest memory")
-}
-
-pub(crate) fn attach(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<()> {
-    use vm_memory::GuestMemoryRegion;
-    for (slot, region) in (0..).zip(memory.iter()) {
-        let start = region.start_addr();
-        let slot = kvm_userspace_memory_region {
-            slot,
-            guest_phys_addr: start.0,
-            memory_size: region.len(),
-            userspace_addr: memory.get_host_address(start)? as u64,
-            flags: 0,
-        };
-        // SAFETY: The memory outlives the VM: both are fields of `Vm`, and slots do not overlap.
-        unsafe { vm.set_user_memory_region(slot) }.context("KVM_SET_USER_MEMORY_REGION")?;
-    }
-    Ok(())
 }
 
 /// What KVM supports, and leaves of our own whose answers are known for certain.

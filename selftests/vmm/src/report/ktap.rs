@@ -3,6 +3,7 @@
 
 use crate::kernel::handler::{self, Choice, Handler};
 use crate::kernel::host::{self, KernelLog};
+use crate::launch::kind::Kind;
 use anyhow::{Error, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +70,15 @@ impl Report {
         }
     }
 
+    /// The same for a test that only guests of `kind` can make.
+    pub fn test_of(&mut self, kind: Kind, name: &str, test: impl FnOnce() -> Result<Vec<String>>) {
+        if Kind::chosen() == kind {
+            self.test(name, test);
+        } else {
+            self.skip(name, &format!("for {kind} guests"));
+        }
+    }
+
     /// Report a test that can't be made here.
     pub fn skip(&mut self, name: &str, why: &str) {
         if self.wanted(name) {
@@ -117,6 +127,9 @@ pub struct Options {
     /// Who answers VMGEXITs
     #[arg(long, value_enum, default_value_t = Choice::Current)]
     pub handler: Choice,
+    /// How the guests are protected
+    #[arg(long, value_enum, default_value_t)]
+    pub guest: Kind,
     /// Run only tests whose name contains this; may be given several times
     #[arg(long)]
     pub only: Vec<String>,
@@ -125,7 +138,7 @@ pub struct Options {
     pub stop: bool,
 }
 
-/// Run `tests` where SEV-ES is there, with the handler that was asked for.
+/// Run `tests` where guests of that kind can run, with the handler that was asked for.
 ///
 /// A fault that the host's kernel logs meanwhile is a failure of its own.
 pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> ExitCode {
@@ -134,7 +147,8 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
         println!("1..0 # SKIP {why}");
         ExitCode::from(SKIP)
     };
-    if let Some(why) = host::missing() {
+    options.guest.choose();
+    if let Some(why) = host::missing(options.guest) {
         return skip(&why);
     }
     let before = handler::current();
@@ -143,7 +157,7 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
         Ok(None) => return skip("ghcb_rs is not loaded, and GHCB_MODULE names no file of it"),
         Err(error) => return bail_out(&error),
     };
-    println!("# handler: {handler}");
+    println!("# handler: {handler}, guests: {}", options.guest);
     let begin = Instant::now();
     let mut report = Report {
         handler,

@@ -90,6 +90,21 @@ impl Attempt {
         }
     }
 
+    /// No VMGEXIT: make the page at [`mailbox::map::VMSA`] that of `vcpu`. The result of the last instruction is in the
+    /// first info.
+    pub fn make_vmsa(vcpu: u64) -> Self {
+        Self {
+            flags: step::MAKE_VMSA,
+            ..Self::msr(vcpu)
+        }
+    }
+
+    /// Use the GHCB without registering it.
+    pub fn unregistered(mut self) -> Self {
+        self.flags |= step::UNREGISTERED;
+        self
+    }
+
     /// Execute VMGEXIT in ring 3.
     pub fn in_ring3(mut self) -> Self {
         self.flags |= step::RING3;
