@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod device;
 pub mod exit;
 pub mod page_image;
+pub mod page_list;
 pub mod pending;
 pub mod race;
 pub mod request;

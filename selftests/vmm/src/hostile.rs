@@ -2,12 +2,14 @@
 //! A seeded source of VMGEXITs: right ones, nearly right ones, and noise.
 
 pub mod random;
+pub mod snp;
 pub mod table;
 
 use crate::exchange::catalog::{self, Right};
 use crate::exchange::page_image::PageImage;
 use crate::exchange::request::Request;
 use crate::exchange::steps::{Attempt, StepVm};
+use crate::launch::kind::Kind;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::IoInfo;
 use ghcb_rs::ghcb_abi::page::{Field, PAGE_SIZE};
@@ -59,6 +61,7 @@ const MSRS: [u64; 10] = [
 pub struct Hostile {
     random: Random,
     rights: Vec<Right>,
+    kind: Kind,
 }
 
 impl Hostile {
@@ -67,6 +70,7 @@ impl Hostile {
         Self {
             random: Random::new(seed),
             rights: catalog::rights(),
+            kind: Kind::chosen(),
         }
     }
 
@@ -77,6 +81,9 @@ impl Hostile {
 
     /// The next attempt.
     pub fn attempt(&mut self) -> Attempt {
+        if self.kind.is_snp() && self.random.once_in(3) {
+            return self.snp();
+        }
         match self.random.below(100) {
             0..15 => Attempt::page(&self.random.choose(&self.rights).request.clone()),
             15..45 => self.nearly_right(),
@@ -211,6 +218,10 @@ impl Hostile {
 
     /// Keep the guest from asking KVM to overwrite the guest's own memory: MSRs and hypercalls come from lists.
     fn tame(&mut self, request: Request) -> Request {
+        let request = match self.kind {
+            Kind::SevEs => request,
+            Kind::SevSnp => self.tame_snp(request),
+        };
         match request.code() {
             ExitCode::MSR => match request.field(Field::Rcx) {
                 Some(number) => {

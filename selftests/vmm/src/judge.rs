@@ -5,5 +5,6 @@ pub mod check;
 pub mod compare;
 pub mod difference;
 pub mod in_guest;
+pub mod page_list;
 pub mod permit;
 pub mod replies;

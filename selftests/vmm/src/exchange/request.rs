@@ -107,11 +107,11 @@ impl Request {
         self.field(Field::SwExitInfo1).unwrap_or(0)
     }
 
-    /// Whether data come into the shared buffer.
+    /// Whether something comes into the shared buffer.
     pub fn receives(&self) -> bool {
         let io = IoInfo(self.info1());
         match self.code() {
-            ExitCode::MMIO_READ => true,
+            ExitCode::MMIO_READ | ExitCode::PAGE_STATE_CHANGE => true,
             ExitCode::IOIO => io.is_string() && io.is_in(),
             _ => false,
         }

@@ -43,11 +43,31 @@ pub enum Difference {
     MsrCpuidBits,
     /// C leaves in the page what was there where a device in the kernel gives no data; Rust zeros.
     UnreadData,
+    /// C refuses to list APIC IDs; Rust lists them.
+    ApicIdList,
+    /// C tells SEV-SNP guests of SNP and AP creation; Rust of the APIC-ID list too.
+    SnpGuestFeatures,
+    /// C merges what follows the first pages of an entry that is partly done; Rust carries the rest out alone.
+    PscPartlyDone,
+    /// C reads each entry of a list when it comes to it; Rust reads the list once.
+    PscProgress,
+    /// C keeps a range in mind when userspace's answer about it is none, and warns at the next list; Rust forgets it.
+    PscUnanswered,
+    /// C does not start a vCPU that waits for INIT or SIPI by AP creation; Rust does.
+    ApThatWaits,
+    /// C ends the run if the pages of a guest request can't be reached; Rust refuses the request.
+    RequestOutOfReach,
+    /// C has told the guest "no action" when the firmware does not answer; Rust tells it "busy".
+    RequestNoAnswer,
+    /// C takes guest requests without limit; Rust has a parameter.
+    RequestRate,
+    /// C has told the guest "no action" when userspace's answer about certificates is none; Rust tells of an error.
+    CertificatesUnanswered,
 }
 
 impl Difference {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 28] = [
         Self::ReplyFields,
         Self::SnpMsrRequests,
         Self::SnpFeatures,
@@ -66,6 +86,16 @@ impl Difference {
         Self::MsrCpuidCpl,
         Self::MsrCpuidBits,
         Self::UnreadData,
+        Self::ApicIdList,
+        Self::SnpGuestFeatures,
+        Self::PscPartlyDone,
+        Self::PscProgress,
+        Self::PscUnanswered,
+        Self::ApThatWaits,
+        Self::RequestOutOfReach,
+        Self::RequestNoAnswer,
+        Self::RequestRate,
+        Self::CertificatesUnanswered,
     ];
 
     /// Its name in README.md.
@@ -89,6 +119,16 @@ impl Difference {
             Self::MsrCpuidCpl => "msr-cpuid-cpl",
             Self::MsrCpuidBits => "msr-reserved-bits",
             Self::UnreadData => "unread-data",
+            Self::ApicIdList => "apic-id-list",
+            Self::SnpGuestFeatures => "snp-features",
+            Self::PscPartlyDone => "psc-partly-done",
+            Self::PscProgress => "psc-progress",
+            Self::PscUnanswered => "psc-unanswered",
+            Self::ApThatWaits => "ap-that-waits",
+            Self::RequestOutOfReach => "request-out-of-reach",
+            Self::RequestNoAnswer => "request-no-answer",
+            Self::RequestRate => "request-rate",
+            Self::CertificatesUnanswered => "certificates-unanswered",
         }
     }
 

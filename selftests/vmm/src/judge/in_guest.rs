@@ -42,6 +42,11 @@ pub fn run(role: Role, config: Config) -> Result<Run> {
 pub fn run_with(role: Role, config: Config, argument: u64) -> Result<Run> {
     let mut vm = Vm::launch(config, &[role])?;
     vm.mail(0).set(offset_of!(Mailbox, argument), argument);
+    to_end(&mut vm)
+}
+
+/// Run the first vCPU of `vm` until it terminates or can't go on.
+pub fn to_end(vm: &mut Vm) -> Result<Run> {
     let watchdog = Watchdog::start(PATIENCE)?;
     let mut exits = Vec::new();
     loop {
@@ -49,7 +54,7 @@ pub fn run_with(role: Role, config: Config, argument: u64) -> Result<Run> {
         let over = watchdog.barked()
             || !matches!(
                 exit,
-                Exit::Io { .. } | Exit::Mmio { .. } | Exit::ApResetHold
+                Exit::Io { .. } | Exit::Mmio { .. } | Exit::ApResetHold | Exit::Hypercall { .. }
             );
         exits.push(exit);
         if over {
@@ -61,7 +66,7 @@ pub fn run_with(role: Role, config: Config, argument: u64) -> Result<Run> {
         .get(offset_of!(Mailbox, check_count))
         .min(map::CHECK_ROOM);
     Ok(Run {
-        checks: (0..count).map(|index| record(&vm, index)).collect(),
+        checks: (0..count).map(|index| record(vm, index)).collect(),
         exits,
         vc: mail.get(offset_of!(Mailbox, vc)),
     })
