@@ -7,6 +7,10 @@ module=/payload/ghcb_rs.ko
 patch=/sys/kernel/livepatch/ghcb_rs
 events=/sys/kernel/debug/ghcb_rs/events
 
+# Test programs about events of SEV-SNP, for hosts with it.
+# shellcheck disable=SC2034 # used by those who source this
+snp_programs=(ghcb_{register,psc,psc_race,request,creation,features}_test)
+
 # load_kvm [PARAMETER...]: Debian's own kvm_amd, with SEV-ES unless told otherwise.
 load_kvm() {
 	modprobe ccp || return
