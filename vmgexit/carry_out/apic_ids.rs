@@ -8,7 +8,7 @@ use crate::{
         reply::{ErrorReason, Reply},
     },
     vmgexit::{
-        request::apic_ids::ApicIdList,
+        request::{apic_ids::ApicIdList, guest_request::is_page_aligned},
         vcpu::{Failure, Vcpu},
         Flow,
     },
@@ -19,11 +19,12 @@ impl ApicIdList {
     pub(crate) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Result<Flow<V::Buffer>, Failure> {
         let count = vcpu.vcpus();
         let needed = pages_for(count);
-        match self {
-            Self::List { gpa, pages } if pages >= needed => vcpu
-                .write_apic_ids(gpa, count)
-                .map_err(|_| ErrorReason::INVALID_INPUT)?,
-            Self::List { .. } | Self::Size => {}
+        if self.pages >= needed {
+            if !is_page_aligned(self.gpa) {
+                return Err(ErrorReason::INVALID_INPUT.into());
+            }
+            vcpu.write_apic_ids(self.gpa, count)
+                .map_err(|_| ErrorReason::INVALID_INPUT)?;
         }
         Ok(Flow::Reply(Reply::no_action(0).with_rax(needed)))
     }

@@ -51,7 +51,7 @@ impl SnpRequest {
                 GuestRequest::decode(snapshot).map(Self::Guest)
             }
             ExitCode::AP_CREATION => ApChange::decode(snapshot).map(Self::Ap),
-            ExitCode::APIC_ID_LIST => ApicIdList::decode(snapshot).map(Self::ApicIds),
+            ExitCode::APIC_ID_LIST => Ok(Self::ApicIds(ApicIdList::decode(snapshot))),
             _ => Err(ErrorReason::INVALID_EVENT),
         }
     }

@@ -29,13 +29,28 @@ fn pages(host: &mut Host) -> u64 {
 }
 
 #[test]
-fn the_size_is_told_whatever_rax_says() {
-    let mut host = list(0, 77);
+fn a_number_that_is_too_small_asks_for_the_size() {
+    // Whatever the address: it is not looked at.
+    for gpa in [0, LIST, LIST + 4, u64::MAX] {
+        let mut host = list(gpa, 0);
+        assert_eq!(pages(&mut host), 1);
+        assert_eq!(asked_of(&host), []);
+        assert!(host.memory.unwrap().1.iter().all(|byte| *byte == 0xee));
+        for (count, room, needed) in [(1024, 0, 2), (1024, 1, 2), (2048, 2, 3)] {
+            let mut host = list(gpa, room);
+            host.snp.apic_ids = (0..count).collect();
+            assert_eq!(pages(&mut host), needed);
+            assert_eq!(asked_of(&host), []);
+        }
+    }
+}
+
+#[test]
+fn the_first_page_of_memory_takes_a_list_as_any_other() {
+    let mut host = list(0, 1);
+    host.memory = Some((0, vec![0xee; 0x1000]));
     assert_eq!(pages(&mut host), 1);
-    let mut host = list(0, 0);
-    host.snp.apic_ids = (0..1024).collect();
-    assert_eq!(pages(&mut host), 2);
-    assert_eq!(asked_of(&host), []);
+    assert_eq!(host.memory.unwrap().1[..8], [3, 0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -54,19 +69,10 @@ fn the_list_holds_number_and_ids() {
 }
 
 #[test]
-fn too_little_room_holds_nothing() {
-    let mut host = list(LIST, 0);
-    assert_eq!(pages(&mut host), 1);
-    assert_eq!(asked_of(&host), []);
-    let mut host = list(LIST, 1);
-    host.snp.apic_ids = (0..2000).collect();
-    assert_eq!(pages(&mut host), 2);
-    assert_eq!(asked_of(&host), []);
-}
-
-#[test]
 fn what_is_wrong_with_a_list() {
-    assert_refused(list(LIST + 4, 1), ErrorReason::INVALID_INPUT);
+    for (gpa, room) in [(LIST + 4, 1), (LIST | 0x800, 2), (1, u64::MAX)] {
+        assert_refused(list(gpa, room), ErrorReason::INVALID_INPUT);
+    }
     for gpa in [0, LIST] {
         let host = request(ExitCode::APIC_ID_LIST, gpa, 0, &[]);
         assert_refused(host, ErrorReason::MISSING_INPUT);
