@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod compare;
+mod compare_snp;
 pub mod difference;
 pub mod in_guest;
 pub mod page_list;

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use ghcb_rs::ghcb_abi::ioio::IoInfo;
 use ghcb_rs::ghcb_abi::page::Field;
+use mailbox::Role;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
@@ -13,6 +14,7 @@ use vmm::judge::compare::{verdict, Verdict};
 use vmm::judge::difference::Difference;
 use vmm::kernel::handler::{self, Handler};
 use vmm::launch::crew::pin;
+use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
 use vmm::report::ktap::{self, Options};
 
@@ -85,7 +87,12 @@ fn compare(arguments: &Arguments) -> Result<Tally> {
     while tally.compared < arguments.count {
         let tables: Vec<(u16, Vec<Attempt>)> = (0..BLOCK.min(arguments.count).div_ceil(TABLE))
             .map(|_| {
-                let version = if hostile.random().once_in(3) { 1 } else { 2 };
+                let versions = Kind::chosen().versions();
+                let version = if versions.contains(&1) && hostile.random().once_in(3) {
+                    1
+                } else {
+                    2
+                };
                 let table = (0..TABLE).map(|_| hostile.attempt()).collect();
                 (version, table)
             })
@@ -138,7 +145,14 @@ fn block(handler: Handler, tables: &[(u16, Vec<Attempt>)]) -> Result<Vec<Vec<Out
                 ghcb_version: *ghcb_version,
                 ..Config::default()
             };
-            let mut vm = StepVm::with(config, &[])?;
+            let mut vm = if config.kind.is_snp() {
+                // One more vCPU, for AP creation.
+                let mut vm = StepVm::with(config, &[Role::Hold])?;
+                vm.vm().serve_page_states()?.answer_by_range();
+                vm
+            } else {
+                StepVm::with(config, &[])?
+            };
             vm.take_all(table)
                 .with_context(|| format!("with {handler}"))
         })

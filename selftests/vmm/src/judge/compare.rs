@@ -5,7 +5,9 @@ use crate::exchange::exit::Exit;
 use crate::exchange::page_image::PageImage;
 use crate::exchange::request::PageFields;
 use crate::exchange::steps::Outcome;
+use crate::judge::compare_snp;
 use crate::judge::difference::Difference;
+use crate::launch::kind::Kind;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::IoInfo;
 use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrRequest};
@@ -57,6 +59,11 @@ fn by_msr(msr: GhcbMsr, c: &Outcome, rust: &Outcome) -> Option<Difference> {
             (rust_went_on && (c.msr == msr.0) && GhcbMsr(rust.msr).info().0 == msr.info().0 + 1)
                 .then_some(Difference::SnpMsrRequests)
         }
+        MsrRequest::HypervisorFeatures if Kind::chosen().is_snp() => {
+            let told = rust_went_on && c.exits.is_empty();
+            let both = (GhcbMsr(c.msr), GhcbMsr(rust.msr));
+            told.then(|| compare_snp::features(both.0, both.1))?
+        }
         MsrRequest::HypervisorFeatures => (rust_went_on
             && c.exits.is_empty()
             && GhcbMsr(rust.msr).data() == 0
@@ -80,6 +87,12 @@ fn by_page(before: &PageImage, c: &Outcome, rust: &Outcome) -> Option<Difference
     let plain = rust.went_on && rust.exception.is_none();
     let refused = plain && rust.exits.is_empty() && replied.info1 == 2;
     let errno = |number| c.exits.as_slice() == [Exit::Errno(number)];
+
+    if Kind::chosen().is_snp() {
+        if let Some(difference) = compare_snp::by_page(before, c, rust) {
+            return Some(difference);
+        }
+    }
 
     if code == ExitCode::RDTSC && plain && rust.exits.is_empty() {
         let unexpected = Exit::InternalError {
