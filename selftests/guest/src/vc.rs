@@ -3,7 +3,9 @@
 
 use crate::cpu::{self, reason, Vcpu};
 use crate::ghcb::OwnPage;
+use crate::snp::pvalidate;
 use crate::trap::Frame;
+use core::arch::asm;
 use core::sync::atomic::Ordering;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
@@ -13,7 +15,7 @@ use ghcb_rs::ghcb_abi::page::{
     BufferRange, Field, SharedPage, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE,
 };
 use ghcb_rs::ghcb_abi::version::Version;
-use mailbox::{map, TAKEN};
+use mailbox::{map, PAGE, TAKEN};
 
 /// Why an instruction can't be completed.
 enum Failure {
@@ -42,10 +44,27 @@ const RAX_RDX: Sync = Sync::NONE
     .sized(Register::A, OperandSize::Dword)
     .sized(Register::D, OperandSize::Dword);
 
+/// A page is private, and the guest has not accepted it: `PAGE_NOT_VALIDATED` in the APM.
+const NOT_VALIDATED: ExitCode = ExitCode(0x404);
+
+/// Accept the page at the address in CR2, if it is one that comes and goes; the instruction then has it.
+fn accept() {
+    let address: u64;
+    // SAFETY: Reads a register.
+    unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack, preserves_flags)) };
+    let window = map::CONVERTED_GVA..map::CONVERTED_GVA + map::CONVERTED_SIZE;
+    if !window.contains(&address) || pvalidate(address & !(PAGE - 1), true).0 != 0 {
+        cpu::terminate(reason::UNEXPECTED_VC);
+    }
+}
+
 /// Emulate the instruction at `frame`, and step over it.
 pub fn handle(vcpu: &Vcpu, frame: &mut Frame) {
     vcpu.mailbox.vc.fetch_add(1, Ordering::Relaxed);
     let code = ExitCode(frame.error);
+    if code == NOT_VALIDATED {
+        return accept();
+    }
     let mut emulation = Emulation::new(vcpu.ghcb(), frame);
     match emulation.complete(code) {
         Ok(length) => emulation.finish(length),

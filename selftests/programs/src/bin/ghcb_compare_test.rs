@@ -146,8 +146,8 @@ fn block(handler: Handler, tables: &[(u16, Vec<Attempt>)]) -> Result<Vec<Vec<Out
                 ..Config::default()
             };
             let mut vm = if config.kind.is_snp() {
-                // One more vCPU, for AP creation.
-                let mut vm = StepVm::with(config, &[Role::Hold])?;
+                // The third is for AP creation.
+                let mut vm = StepVm::with(config, &[Role::Hold, Role::Hold])?;
                 vm.vm().serve_page_states()?.answer_by_range();
                 vm
             } else {

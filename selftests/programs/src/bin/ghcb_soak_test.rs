@@ -7,8 +7,11 @@ use ghcb_rs::ghcb_abi::exit_code::ExitCode as Event;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use mailbox::{map, Mailbox, Role, PAGE};
+use std::fs::File;
 use std::mem::offset_of;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use vm_memory::GuestMemoryMmap;
@@ -24,6 +27,8 @@ use vmm::kernel::balance::Balance;
 use vmm::kernel::handler::Handler;
 use vmm::kernel::host::{self, KernelLog};
 use vmm::launch::crew::{pin, Hand};
+use vmm::launch::kind::Kind;
+use vmm::launch::memory::punch;
 use vmm::launch::vm::{set_word, word, Config, Vcpu};
 use vmm::report::ktap::{self, Options, Report};
 
@@ -49,6 +54,9 @@ const TABLES: u64 = 8;
 const DESTROYED: u64 = 4;
 /// Lines that the kernel may log in a second: KVM's own limits allow a burst of ten for each message.
 const LINES: f32 = 60.0;
+/// Private pages that the second vCPU writes to, and how long the VMM waits between two holes in them.
+const PRIVATE_PAGES: u64 = 8;
+const PAUSE: Duration = Duration::from_millis(2);
 /// VMGEXITs between two lines on how far it is.
 const PROGRESS: u64 = 50_000;
 
@@ -63,6 +71,8 @@ struct Tally {
     terminations: u64,
     /// Times that the other vCPU changed all of its words.
     changes: u64,
+    /// Holes that were punched into private memory.
+    holes: u64,
     lines: usize,
     /// Those that tell of a fault of the host.
     warnings: Vec<String>,
@@ -111,15 +121,31 @@ fn main() -> ExitCode {
 
 /// One VM: some tables under fire of a second vCPU, and perhaps an end that it asks for.
 fn machine(handler: Handler, hostile: &mut Hostile, count: u64, tally: &mut Tally) -> Result<()> {
-    let ghcb_version = if hostile.random().once_in(3) { 1 } else { 2 };
+    let versions = Kind::chosen().versions();
+    let ghcb_version = if versions.contains(&1) && hostile.random().once_in(3) {
+        1
+    } else {
+        2
+    };
     let config = Config {
         ghcb_version,
         ..Config::default()
     };
-    let mut vm = StepVm::with(config, &[Role::Flip])?;
+    let others: &[Role] = match config.kind {
+        Kind::SevEs => &[Role::Flip],
+        // The third is for AP creation.
+        Kind::SevSnp => &[Role::Flip, Role::Hold],
+    };
+    let mut vm = StepVm::with(config, others)?;
     tally.machines += 1;
+    if config.kind.is_snp() {
+        vm.vm().serve_page_states()?;
+        let mail = vm.vm().mail(1);
+        mail.set(offset_of!(Mailbox, argument), PRIVATE_PAGES);
+    }
+    let private = vm.vm().private_memory()?;
     let (vcpus, memory) = vm.vm().split();
-    let [boss, other] = vcpus else {
+    let [boss, other, ..] = vcpus else {
         bail!("not two vCPUs");
     };
     if huge_page::known() && tally.machines % 2 == 0 {
@@ -131,7 +157,17 @@ fn machine(handler: Handler, hostile: &mut Hostile, count: u64, tally: &mut Tall
     let mail = |offset: usize| map::MAILBOXES + PAGE + offset as u64;
     let result = thread::scope(|scope| {
         let hand = Hand::start(scope, other)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let puncher = private.map(|private| {
+            let stop = stop.clone();
+            scope.spawn(move || punch_holes(&private, &stop))
+        });
         let result = tables(handler, hostile, boss, memory, count, tally);
+        stop.store(true, Ordering::Release);
+        if let Some(puncher) = puncher {
+            let holes = puncher.join().unwrap_or_else(|_| bail!("the thread ended"));
+            tally.holes += holes.context("punch holes")?;
+        }
         set_word(memory, mail(offset_of!(Mailbox, stop)), 1);
         hand.stop();
         result
@@ -141,6 +177,18 @@ fn machine(handler: Handler, hostile: &mut Hostile, count: u64, tally: &mut Tall
         destroy(ghcb_version, boss, memory, tally)?;
     }
     Ok(())
+}
+
+/// Take private pages away under the guest until told to stop; how often.
+fn punch_holes(private: &File, stop: &AtomicBool) -> Result<u64> {
+    let mut holes = 0;
+    while !stop.load(Ordering::Acquire) {
+        let page = holes % PRIVATE_PAGES;
+        punch(private, map::CONVERTED + page * PAGE, 2 * PAGE)?;
+        holes += 1;
+        thread::sleep(PAUSE);
+    }
+    Ok(holes)
 }
 
 /// Some tables; true if the guest lives.
@@ -257,6 +305,9 @@ fn conclude(
     if huge_page::known() && tally.machines > 1 && tally.huge == 0 {
         idle.push("no GHCB was in a huge page".to_owned());
     }
+    if Kind::chosen().is_snp() && tally.holes == 0 {
+        idle.push("no private page was taken away".to_owned());
+    }
     report.problems(
         "pages change under the handler, and are of each size",
         &idle,
@@ -268,8 +319,8 @@ fn conclude(
         &tally.warnings,
     );
     println!(
-        "# {} VMs ({} with huge pages, {} destroyed on request), {} terminations, {} changes of pages",
-        tally.machines, tally.huge, tally.destroyed, tally.terminations, tally.changes
+        "# {} VMs ({} with huge pages, {} destroyed on request), {} terminations, {} changes of pages, {} holes",
+        tally.machines, tally.huge, tally.destroyed, tally.terminations, tally.changes, tally.holes
     );
     println!(
         "# {} lines in the kernel's log, {:.0} VMGEXITs a second",

@@ -66,14 +66,15 @@ impl Hostile {
         Attempt::page(&request)
     }
 
-    /// Of the second vCPU: one that stops itself stands still for ever, as it asked to.
+    /// Of the third vCPU, or of nobody: one that stops itself stands still for ever, as it asked to, and the second
+    /// has its own work.
     fn ap_creation(&mut self) -> Attempt {
         let info = ApCreation::decode(match self.random.below(3) {
             0 => self.random.word(),
             _ => self.random.below(4),
         });
         let info = ApCreation {
-            apic_id: 1 + self.random.below(2) as u32,
+            apic_id: 2 + self.random.below(2) as u32,
             ..info
         };
         let vmsa = match self.random.below(4) {
@@ -118,11 +119,18 @@ impl Hostile {
                     })
             }
             ExitCode::APIC_ID_LIST => request.with(Field::SwExitInfo1, spare(info1)),
-            ExitCode::AP_CREATION if info1 >> 32 == 0 => {
-                request.with(Field::SwExitInfo1, info1 | (1 << 32))
-            }
+            ExitCode::AP_CREATION => request.with(Field::SwExitInfo1, of_third(info1)),
             _ => request,
         }
+    }
+}
+
+/// `info1` of an AP creation, about another vCPU than the first two.
+pub(super) fn of_third(info1: u64) -> u64 {
+    if info1 >> 32 < 2 {
+        info1 | (2 << 32)
+    } else {
+        info1
     }
 }
 

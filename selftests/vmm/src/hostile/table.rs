@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A table of hostile attempts: singly and in bursts, and what another vCPU does to their pages meanwhile.
 
+use super::snp::of_third;
 use super::{spare, Hostile};
 use crate::exchange::request::Request;
 use crate::exchange::steps::{Attempt, StepVm};
+use crate::launch::kind::Kind;
 use crate::launch::vm::set_word;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use mailbox::{map, Flip, Mailbox, PAGE};
@@ -109,6 +111,9 @@ impl Hostile {
 fn kept(offset: usize, value: u64) -> u64 {
     if offset == Field::SwScratch.offset() {
         spare(value)
+    } else if Kind::chosen().is_snp() && offset == Field::SwExitInfo1.offset() {
+        // It may meet an AP creation.
+        of_third(value)
     } else {
         value
     }

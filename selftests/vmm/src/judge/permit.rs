@@ -4,6 +4,7 @@
 use crate::exchange::exit::Exit;
 use crate::exchange::steps::{Attempt, Outcome};
 use crate::kernel::handler::Handler;
+use crate::launch::kind::Kind;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::msr::{GhcbMsr, MsrRequest};
 use ghcb_rs::ghcb_abi::page::Field;
@@ -56,8 +57,13 @@ pub fn problem(handler: Handler, attempt: &Attempt, outcome: &Outcome) -> Option
         }
     }
     let permit = Permit::of(attempt);
+    let is_snp = Kind::chosen().is_snp();
     let legal = |exit: &Exit| match (handler, exit) {
         (_, Exit::Io { .. } | Exit::Mmio { .. } | Exit::ApResetHold) => true,
+        // A guest may take its own memory for what it has asked userspace to make of it.
+        (_, Exit::Hypercall { .. } | Exit::MemoryFault { .. }) => is_snp,
+        // Difference request-out-of-reach.
+        (Handler::C, Exit::Errno(libc::EIO)) => is_snp,
         (Handler::Rust, Exit::Errno(libc::EINVAL)) => permit.unsupported,
         (Handler::Rust, exit) => exit.is_termination() && permit.termination,
         (Handler::C, Exit::Errno(errno)) => [libc::EINVAL, libc::EFAULT].contains(errno),

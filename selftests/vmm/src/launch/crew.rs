@@ -39,7 +39,10 @@ impl<'scope> Hand<'scope> {
                     if matches!(exit, Exit::Interrupted | Exit::Errno(libc::EAGAIN)) {
                         continue;
                     }
-                    let over = !matches!(exit, Exit::Io { .. } | Exit::Mmio { .. } | Exit::Hlt);
+                    let over = !matches!(
+                        exit,
+                        Exit::Io { .. } | Exit::Mmio { .. } | Exit::Hlt | Exit::MemoryFault { .. }
+                    );
                     if exits.len() < KEEP || over {
                         exits.push(exit);
                     }

@@ -3,13 +3,14 @@
 
 use crate::launch::kind::Kind;
 use crate::launch::vm::Config;
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
     kvm_create_guest_memfd, kvm_memory_attributes, kvm_userspace_memory_region,
     kvm_userspace_memory_region2, KVM_MEMORY_ATTRIBUTE_PRIVATE, KVM_MEM_GUEST_MEMFD,
 };
 use kvm_ioctls::VmFd;
 use mailbox::{map, PAGE};
+use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use vm_memory::{Address, GuestMemory, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap};
 
@@ -71,6 +72,20 @@ fn attach_private(
     unsafe { vm.set_user_memory_region2(slot) }.context("KVM_SET_USER_MEMORY_REGION2")?;
     set_private(vm, map::PRIVATE, map::PRIVATE_SIZE, true)?;
     Ok(file)
+}
+
+/// Take `size` bytes from `gpa` out of a guest's private memory: the next access brings fresh pages.
+pub fn punch(private: &File, gpa: u64, size: u64) -> Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (at, size) = (i64::try_from(gpa - map::PRIVATE)?, i64::try_from(size)?);
+    // SAFETY: The descriptor is open; the guest's memory is nobody's here.
+    let status = unsafe { libc::fallocate(private.as_raw_fd(), mode, at, size) };
+    ensure!(
+        status == 0,
+        "fallocate: {}",
+        std::io::Error::last_os_error()
+    );
+    Ok(())
 }
 
 /// Make `size` bytes from `gpa` private, or shared.

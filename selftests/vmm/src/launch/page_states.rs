@@ -6,7 +6,7 @@ use crate::exchange::userspace::{leave_hypercalls, MAP_GPA_RANGE};
 use crate::launch::memory::set_private;
 use anyhow::{Context, Result};
 use kvm_ioctls::{Kvm, VmFd};
-use mailbox::PAGE;
+use mailbox::{map, PAGE};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,6 +16,9 @@ pub const ENCRYPTED: u64 = 1 << 4;
 pub const SIZE_2M: u64 = 1;
 /// `KVM_MEMORY_EXIT_FLAG_PRIVATE`: the guest took the page for a private one.
 const FAULT_PRIVATE: u64 = 1 << 3;
+
+/// Most pages that one request changes: two large ones, and some.
+const MOST: u64 = 2048;
 
 /// Serves page state changes of one VM.
 pub struct PageStates {
@@ -87,6 +90,10 @@ impl PageStates {
     fn change(&self, gpa: u64, pages: u64, private: bool) -> u64 {
         if self.by_range.load(Ordering::Relaxed) {
             return answer_for(gpa, pages);
+        }
+        // KVM keeps an attribute for each page: what a guest asks for at random must not use the host's memory up.
+        if pages > MOST || gpa >= map::MOVING {
+            return libc::EINVAL as u64;
         }
         let left = self.after.load(Ordering::Relaxed);
         if left == 0 {

@@ -59,7 +59,7 @@ pub struct Vm {
     cpuid: CpuId,
     config: Config,
     firmware: Option<File>,
-    _private: Option<OwnedFd>,
+    private: Option<OwnedFd>,
     // Last, because memory and vCPUs belong to it.
     fd: VmFd,
 }
@@ -131,7 +131,7 @@ impl Vm {
         }?;
         Ok(Self {
             firmware: Some(firmware),
-            _private: private,
+            private,
             vcpus,
             memory,
             cpuid,
@@ -162,6 +162,12 @@ impl Vm {
             vcpu.page_states = Some(states.clone());
         }
         Ok(states)
+    }
+
+    /// The file of the guest's private memory, if it has one.
+    pub fn private_memory(&self) -> Result<Option<File>> {
+        let file = self.private.as_ref().map(OwnedFd::try_clone);
+        Ok(file.transpose().context("dup")?.map(File::from))
     }
 
     /// Close the device of the secure processor, through which KVM sends the guest's messages.
