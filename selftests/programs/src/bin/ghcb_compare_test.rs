@@ -64,7 +64,8 @@ fn main() -> ExitCode {
         let shown: Vec<String> = unexplained.iter().take(SHOW).cloned().collect();
         report.problems("C beside Rust: each difference is a deliberate one", &shown);
         println!(
-            "compare: requests={compared} seed={} same={same} deliberate={} unexplained={}",
+            "compare: guest={} requests={compared} seed={} same={same} deliberate={} unexplained={}",
+            Kind::chosen(),
             arguments.seed,
             meant.values().sum::<u64>(),
             unexplained.len()

@@ -328,7 +328,8 @@ fn conclude(
         tally.vmgexits as f32 / seconds
     );
     println!(
-        "soak: vmgexits={} seed={seed} warnings={} pins={} result={}",
+        "soak: guest={} vmgexits={} seed={seed} warnings={} pins={} result={}",
+        Kind::chosen(),
         tally.vmgexits,
         tally.warnings.len(),
         if imbalance.is_empty() {
