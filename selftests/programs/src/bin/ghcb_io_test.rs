@@ -16,7 +16,6 @@ use vmm::exchange::scratch;
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
-use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
 use vmm::report::ktap::{self, Options, Report};
 
@@ -38,8 +37,7 @@ fn main() -> Status {
         sizes(report, &mut vm);
         counts(report, &mut vm);
         too_large(report, &mut vm);
-        // Scratch areas outside the GHCB are of version 1.
-        if !Kind::chosen().versions().contains(&1) {
+        if !report.has_version_1("scratch areas outside the GHCB") {
             return Ok(());
         }
         let config = Config {

@@ -27,7 +27,8 @@ struct Arguments {
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        if report.module("moved").is_some() {
+        // The kind before KVM_SEV_INIT2 speaks version 1.
+        if report.has_version_1("moved") && report.module("moved").is_some() {
             moves(report);
         }
         Ok(())

@@ -48,8 +48,7 @@ fn main() -> Status {
         races.lengths();
         races.scratch_areas()?;
         races.data();
-        // Scratch areas outside the GHCB are of version 1.
-        if !Kind::chosen().versions().contains(&1) {
+        if !races.report.has_version_1("scratch areas outside the GHCB") {
             return Ok(());
         }
         let config = Config {

@@ -41,6 +41,9 @@ fn main() -> ExitCode {
             report.skip("no memory", "GHCB_NO_MEMORY names no module");
             return Ok(());
         }
+        if !report.has_version_1("scratch areas outside the GHCB") {
+            return Ok(());
+        }
         let config = Config {
             ghcb_version: 1,
             ..Config::default()

@@ -79,6 +79,16 @@ impl Report {
         }
     }
 
+    /// Whether this program's guests speak version 1 of the protocol; if not, `name` is skipped.
+    pub fn has_version_1(&mut self, name: &str) -> bool {
+        let kind = Kind::chosen();
+        let has = kind.versions().contains(&1);
+        if !has {
+            self.skip(name, &format!("{kind} guests do not speak version 1"));
+        }
+        has
+    }
+
     /// Report a test that can't be made here.
     pub fn skip(&mut self, name: &str, why: &str) {
         if self.wanted(name) {
