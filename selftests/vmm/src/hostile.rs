@@ -57,6 +57,10 @@ const MSRS: [u64; 10] = [
     0x4000_4000,
 ];
 
+/// From this attempt of a table on, its page may be named by another attempt's address. A shorter table has no attempt
+/// that meets another one's request, or what became of it.
+pub const OTHER_PAGE: usize = map::PAGE_COUNT as usize / 2;
+
 /// A source of attempts.
 pub struct Hostile {
     random: Random,
@@ -206,7 +210,7 @@ impl Hostile {
             map::PRIVATE_SPARE,
             map::SHARED + map::SHARED_SIZE,
             map::GHCBS + 4096,
-            StepVm::page_of(self.random.below(map::PAGE_COUNT) as usize),
+            StepVm::page_of(self.random.below(map::PAGE_COUNT) as usize | OTHER_PAGE),
             0xfee0_0000,
             1 << 51,
             1 << 52,
@@ -289,6 +293,16 @@ mod tests {
         };
         assert_eq!(list(7), list(7));
         assert_ne!(list(7), list(8));
+    }
+
+    #[test]
+    fn no_address_is_that_of_another_attempt_s_page() {
+        let own = map::page(0)..map::page(OTHER_PAGE as u64);
+        let mut hostile = Hostile::new(7);
+        for _ in 0..20_000 {
+            let named = hostile.attempt().msr_value();
+            assert!(!named.is_some_and(|gpa| own.contains(&gpa) && gpa % PAGE_SIZE as u64 == 0));
+        }
     }
 
     #[test]

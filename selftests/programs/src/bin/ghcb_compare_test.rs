@@ -9,7 +9,7 @@ use mailbox::Role;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
-use vmm::hostile::Hostile;
+use vmm::hostile::{Hostile, OTHER_PAGE};
 use vmm::judge::compare::{verdict, Verdict};
 use vmm::judge::difference::Difference;
 use vmm::kernel::handler::{self, Handler};
@@ -32,6 +32,8 @@ struct Arguments {
 
 /// Requests for one VM: a new one forgets what the last did to it.
 const TABLE: u64 = 128;
+// What the page of an attempt held must be known, for a difference to be explained by it.
+const _: () = assert!(TABLE as usize <= OTHER_PAGE);
 /// Requests between changes of the handler.
 const BLOCK: u64 = 8192;
 /// Unexplained differences to show.
