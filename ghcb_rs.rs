@@ -76,6 +76,12 @@ fn check() -> Result {
         pr_err!("this processor has no SMAP, as all with SEV-ES have: nothing to do here\n");
         return Err(ENODEV);
     }
+    if kvm::identity::is_other_kernel() {
+        pr_err!(
+            "this vmlinux is not the one that the module was built for: rebuild ghcb_rs for it\n"
+        );
+        return Err(EINVAL);
+    }
     let takeover = module_parameters::takeover.value();
     if takeover > 1 {
         pr_err!("takeover={takeover} is neither 0 nor 1\n");

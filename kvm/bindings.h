@@ -11,8 +11,9 @@
 // bindgen: --allowlist-type psc_hdr --allowlist-type psc_entry --allowlist-type sev_data_snp_guest_request
 // bindgen: --allowlist-var 'KVM_EXIT_.*' --allowlist-var KVM_SYSTEM_EVENT_SEV_TERM
 // bindgen: --allowlist-var '__VCPU_REGS_.*' --allowlist-var 'SVM_EXIT_.*' --allowlist-var 'GHCB_.*'
-// bindgen: --allowlist-var ftrace_enabled
+// bindgen: --allowlist-var ftrace_enabled --allowlist-var vmlinux_build_id
 // bindgen: --allowlist-var tracepoint_srcu --allowlist-var MSR_IA32_XSS --opaque-type 'xen_.*' --opaque-type 'drm_.*' --opaque-type net
+#include <linux/buildid.h>
 #include <linux/kvm_host.h>
 #include <linux/ftrace.h>
 #include <linux/livepatch.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Is this the processor, and are these the kernel modules, that this module was made for?
+//! Is this the processor, and are these the kernel and the modules of it, that this module was made for?
 
 use super::{bindings, imports};
 use core::arch::x86_64::{__cpuid, __cpuid_count};
@@ -8,13 +8,14 @@ use core::arch::x86_64::{__cpuid, __cpuid_count};
 /// Bytes of a build ID.
 const ID_SIZE: usize = 20;
 
-/// Build IDs of the modules whose private layouts and functions this module knows.
+/// Build IDs of those whose private layouts and functions this module knows.
 struct BuildIds {
     kvm_amd: [u8; ID_SIZE],
     kvm: [u8; ID_SIZE],
+    vmlinux: [u8; ID_SIZE],
 }
 
-/// Of the kvm-amd.ko that will be patched, and of the kvm.ko beside it.
+/// Of the kvm-amd.ko that will be patched, of the kvm.ko beside it, and of the kernel that they are modules of.
 const BUILD_IDS: BuildIds = include!(env!("GHCB_RS_IDENTITY"));
 
 /// ELF note in front of a build ID: name size, descriptor size, NT_GNU_BUILD_ID, name.
@@ -47,6 +48,19 @@ const CPUID_EBX_SMAP: u32 = 1 << 20;
 pub(crate) fn cpu_has_smap() -> bool {
     // SAFETY: Every 64-bit processor has CPUID; those with SEV have function 7.
     unsafe { __cpuid_count(7, 0) }.ebx & CPUID_EBX_SMAP != 0
+}
+
+/// Whether this is another kernel than this module was built for.
+///
+/// One that was built again has the same version magic if its version is the same, and takes modules of the other.
+pub(crate) fn is_other_kernel() -> bool {
+    // SAFETY: The module's loader has filled the slot with the address of the variable, which is not written to any more.
+    let id = unsafe {
+        (&raw const imports::address::VMLINUX_BUILD_ID)
+            .read_volatile()
+            .read()
+    };
+    id != BUILD_IDS.vmlinux
 }
 
 /// The module that is another one than this module was built for, if there is one: its name.

@@ -80,6 +80,7 @@ called! {
 variables! {
     vmlinux {
         ftrace_enabled: i32;
+        vmlinux_build_id: [u8; 20];
     }
     kvm_amd {
         // Code: KVM is given its address.

@@ -46,6 +46,13 @@ other_kvm() {
 	refused 'Invalid' 'this kvm is not the one' && smoke && unload_kvm
 }
 
+# The same for a kernel that was built again, also where kvm_amd is not loaded.
+other_vmlinux() {
+	local module=for-other-vmlinux.ko
+	clean && refused 'Invalid' 'this vmlinux is not the one' && load_kvm &&
+		refused 'Invalid' 'this vmlinux is not the one' && smoke
+}
+
 # Where it comes later, it is kept out. The kernel then wants the livepatch out and in again before the right one.
 other_kvm_amd_later() { clean && enable && ! load_other && disable && load_kvm && enable && answered_in_rust smoke; }
 

@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 #
 # ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, a module
-# that makes allocations fail, one that shuts ftrace down, and a kvm_amd and a kvm that the module was not built for.
+# that makes allocations fail, one that shuts ftrace down, a kvm_amd and a kvm that the module was not built for, and the module built for
+# another kernel.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -11,10 +12,14 @@ objtool=/cache/kernel/build/tools/objtool/objtool
 
 mkdir source
 module_sources /checkout | (cd /checkout && cpio -pdm --quiet /cache/module/source)
-/cache/kernel/make M=/cache/module/source modules
+/cache/kernel/make M=/cache/module/source KERNEL_IMAGE=/cache/kernel/vmlinuz modules
 "$objtool" klp post-link source/ghcb_rs.ko
 bash /checkout/scripts/panic-check source/ghcb_rs.ko
 mv source/ghcb_rs.ko .
+# The same for another kernel: anything else that has a build ID.
+/cache/kernel/make M=/cache/module/source KERNEL_IMAGE="/usr/lib/modules/$(cat /cache/kernel/release)/kernel/arch/x86/kvm/kvm.ko.xz" modules
+"$objtool" klp post-link source/ghcb_rs.ko
+mv source/ghcb_rs.ko for-other-vmlinux.ko
 rm -r source
 
 for name in second_patch no_memory dead_ftrace; do

@@ -7,4 +7,4 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 OBJTOOL=/cache/kernel/build/tools/objtool/objtool \
-	sh /checkout/selftests/mutants/build "$1" "${2:-}" /cache/kernel/make
+	sh /checkout/selftests/mutants/build "$1" "${2:-}" /cache/kernel/make KERNEL_IMAGE=/cache/kernel/vmlinuz
