@@ -57,7 +57,7 @@ fuzz_target!(|input: &[u8]| {
     }
 
     let code = ExitCode(word);
-    assert!(code.required(other).is_exit());
+    assert!(code.required(other).fields.is_exit());
     assert!(!code.is_snp_event() || code.is_event());
     assert!(code.is_event() || code.returned(other).is_empty());
     assert!(code.is_event() || code.operands(other).is_empty());
