@@ -4,7 +4,13 @@
 //! what holds for each of them.
 
 use ghcb_rs::{
-    ghcb_abi::{bitmap::ValidBitmap, page::Field, reply::EventInjection, version::Version},
+    ghcb_abi::{
+        bitmap::ValidBitmap,
+        page::Field,
+        psc::{PageOperation, PscEntry},
+        reply::EventInjection,
+        version::Version,
+    },
     vmgexit::{
         host::{CertificateAnswer, FirmwareAnswer, HostFault, RangeAnswer},
         kind::Kind,
@@ -164,6 +170,8 @@ pub struct Snp {
     pub has_certificates: bool,
     pub certificate_answer: CertificateAnswer,
     pub firmware: Result<FirmwareAnswer, HostFault>,
+    /// A list of page state changes: header and entries; where the scratch area is, if that is in the shared buffer.
+    pub list: Vec<u64>,
 }
 
 /// Events of guests with SEV-SNP.
@@ -204,7 +212,37 @@ impl Snp {
                 1 => Ok(FirmwareAnswer { status: 0x16 }),
                 _ => Ok(FirmwareAnswer { status: 0 }),
             },
+            list: Self::list(b),
         }
+    }
+
+    /// A list, most of which fits together.
+    fn list(b: &mut Bytes<'_>) -> Vec<u64> {
+        let entries = b.byte() % 12;
+        let end = entries.wrapping_sub(b.byte() % 3);
+        let header = u64::from(b.byte() % 4) | (u64::from(end) << 16);
+        let mut before = PscEntry(0);
+        let mut entry = |number, before: PscEntry| {
+            let (kind, done) = (b.byte(), b.byte());
+            if kind == 0xff {
+                return PscEntry(b.word());
+            }
+            // Where C looks for what may be merged with an entry that is partly done.
+            if before.is_huge() && before.cur_page() == 100 && kind < 0x80 {
+                return PscEntry::new(before.gfn() + 412, before.operation(), false);
+            }
+            let gfn = 0x1000 + u64::from(number);
+            let is_huge = kind % 4 == 0;
+            let gfn = if is_huge { gfn << 9 } else { gfn };
+            let operation = PageOperation([1, 2, 2, 3][usize::from(kind >> 2) % 4]);
+            let done = [0, 0, 0, 0, 0, 1, 100, 0x200][usize::from(done) % 8];
+            PscEntry::new(gfn, operation, is_huge).with_cur_page(done)
+        };
+        let entries = (0..entries).map(|number| {
+            before = entry(number, before);
+            before.0
+        });
+        std::iter::once(header).chain(entries).collect()
     }
 }
 
@@ -219,7 +257,7 @@ impl Case {
 
     /// An exit of a guest with SEV-SNP.
     pub fn snp_from_bytes(bytes: &[u8]) -> Self {
-        let (head, tail) = bytes.split_at(bytes.len().min(40));
+        let (head, tail) = bytes.split_at(bytes.len().min(100));
         let mut case = Self::from_bytes(tail);
         let mut bytes = Bytes(head);
         let b = &mut bytes;
@@ -232,7 +270,8 @@ impl Case {
             case.info = match case.code {
                 0x8000_0013 => [
                     (u64::from(b.byte() % 6) << 32) | u64::from(b.byte() % 4),
-                    b.word() & 0x3_ffff_f000,
+                    // A VMSA where a 2 MiB page begins is another matter.
+                    b.word() & b.one_of(&[0x3_ffff_f000, 0x3_ffff_f000, 0x3_ffe0_0000]),
                 ],
                 0x8000_0017 => [MEMORY * u64::from(b.byte() % 2), 0],
                 _ => [MEMORY, MEMORY + 0x1000 * u64::from(b.byte() % 3)],
@@ -242,6 +281,7 @@ impl Case {
                 0x8000_0017 => u64::from(b.byte() % 2),
                 _ => MEMORY + 0x3000,
             };
+            case.registers.rbx = u64::from(b.byte() % 3);
         }
         case
     }
@@ -348,8 +388,12 @@ impl Case {
         } else {
             0
         };
-        // The type of a message that asks for a report.
-        let byte = if self.snp.is_some() { 5 } else { 0x3c };
+        // The type of a message that asks for a report, or of another one.
+        let byte = match &self.snp {
+            Some(_) if self.jump_table % 4 != 0 => 5,
+            Some(_) => 3,
+            None => 0x3c,
+        };
         vec![byte; size]
     }
 
@@ -398,6 +442,11 @@ impl Case {
         page.put(0x3f0, self.valid as u64);
         page.put(0x3f8, (self.valid >> 64) as u64);
         page.put(0xff8, self.version_usage);
+        if let Some(snp) = &self.snp {
+            let offset = (self.scratch & 0xff8) as usize;
+            let words = (offset.max(0x800)..0xff0).step_by(8).zip(&snp.list);
+            words.for_each(|(offset, word)| page.put(offset, *word));
+        }
         if let Some(seed) = self.writer {
             page.rewrite_by(seed);
         }

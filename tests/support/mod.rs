@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod case;
+pub mod differential;
 pub mod emulator;
 pub mod host;
 pub mod memory;

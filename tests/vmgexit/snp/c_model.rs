@@ -7,35 +7,20 @@
 
 use ghcb_rs::{
     ghcb_abi::{exit_code::ExitCode, page::Field, psc::PscEntry},
-    vmgexit::{
-        host::{PageRange, RangeAnswer},
-        AfterExit,
-    },
+    vmgexit::{host::RangeAnswer, AfterExit},
 };
 use proptest::prelude::*;
 
 use super::{asked_of, infos, request};
 use crate::support::{
+    differential::psc::{self, End},
     snp::{FEATURES, RESERVED_GPA_BITS},
     Call, Host, GPA,
 };
 
 /// Names of what is meant to differ, as README has them, and as `each_difference_is_met()` and the other files here
 /// show them.
-pub(crate) const DIFFERENCES: [&str; 8] = [
-    "psc-partly-done",
-    "psc-progress",
-    "request-out-of-reach",
-    "request-no-answer",
-    "request-rate",
-    "certificates-unanswered",
-    "apic-id-list",
-    "snp-features",
-];
-
-const INVALID_HEADER: u64 = 0x1_0000_0001;
-const INVALID_ENTRY: u64 = 0x1_0000_0002;
-const GENERIC: u64 = 0x100_0000_0000;
+pub(crate) const DIFFERENCES: [&str; 1] = ["psc-progress"];
 
 /// A list, and what userspace says of each range: done, until it refuses.
 #[derive(Clone, Debug)]
@@ -67,140 +52,21 @@ impl Case {
         host.page.put_bytes(self.offset, &self.bytes());
         host
     }
-}
 
-/// What becomes of a list: what was asked for, SW_EXITINFO2, and the shared buffer.
-#[derive(Debug, PartialEq, Eq)]
-struct End {
-    asked: Vec<PageRange>,
-    info2: u64,
-    buffer: Vec<u8>,
-}
-
-/// C's. `quirk`: it looks for the entry after a partly done one where the guest's page does not go on.
-struct Psc<'a> {
-    case: &'a Case,
-    quirk: bool,
-    page: Vec<u8>,
-    cur_idx: u16,
-    end_idx: u16,
-    batch_size: u16,
-    asked: Vec<PageRange>,
-}
-
-impl Psc<'_> {
-    fn run(case: &Case, quirk: bool) -> End {
-        let mut psc = Psc {
-            case,
-            quirk,
-            page: case.host().page.bytes(),
-            cur_idx: 0,
-            end_idx: 0,
-            batch_size: 0,
-            asked: Vec::new(),
+    /// What C makes of it. `quirk`: see `psc`.
+    fn in_c(&self, quirk: bool) -> End {
+        let mut answers = 0;
+        let answer = || {
+            answers += 1;
+            if answers <= self.refused {
+                RangeAnswer::Done
+            } else {
+                RangeAnswer::Failed
+            }
         };
-        let info2 = psc.begin();
-        End {
-            asked: psc.asked,
-            info2,
-            buffer: psc.page[0x800..0xff0].to_vec(),
-        }
-    }
-
-    fn half(&mut self, at: usize) -> &mut [u8; 2] {
-        self.page[at..].first_chunk_mut().unwrap()
-    }
-
-    fn entry(&self, index: u16) -> PscEntry {
-        let at = self.case.offset + 8 + 8 * usize::from(index);
-        PscEntry(u64::from_le_bytes(*self.page[at..].first_chunk().unwrap()))
-    }
-
-    fn begin(&mut self) -> u64 {
-        let room = 0xff0 - self.case.offset;
-        let most = ((room - 8) / 8) as u16;
-        self.cur_idx = u16::from_le_bytes(*self.half(self.case.offset));
-        self.end_idx = u16::from_le_bytes(*self.half(self.case.offset + 2));
-        if self.end_idx >= most {
-            return INVALID_HEADER;
-        }
-        self.next_range()
-    }
-
-    fn next_range(&mut self) -> u64 {
-        loop {
-            let mut idx = self.cur_idx;
-            let (mut entry, mut gfn, mut npages, mut huge) = (PscEntry(0), 0, 0, false);
-            while idx <= self.end_idx {
-                entry = self.entry(idx);
-                (gfn, huge) = (entry.gfn(), entry.is_huge());
-                npages = if huge { 512 } else { 1 };
-                if u64::from(entry.cur_page()) > npages || gfn % npages != 0 {
-                    return INVALID_ENTRY;
-                }
-                if entry.cur_page() != 0 {
-                    npages -= u64::from(entry.cur_page());
-                    gfn += u64::from(entry.cur_page());
-                    huge = false;
-                }
-                if npages != 0 {
-                    break;
-                }
-                let at = self.case.offset;
-                let shown = u16::from_le_bytes(*self.half(at)).wrapping_add(1);
-                *self.half(at) = shown.to_le_bytes();
-                idx += 1;
-            }
-            if idx > self.end_idx {
-                return 0;
-            }
-            self.cur_idx = idx;
-            self.batch_size = 1;
-            let is_partly_done = entry.cur_page() != 0;
-            loop {
-                idx += 1;
-                if idx > self.end_idx || is_partly_done && !self.quirk {
-                    break;
-                }
-                let next = self.entry(idx);
-                if next.operation() != entry.operation()
-                    || next.gfn() != entry.gfn() + npages
-                    || next.cur_page() != 0
-                    || next.is_huge() != huge
-                {
-                    break;
-                }
-                self.batch_size += 1;
-                npages += if huge { 512 } else { 1 };
-            }
-            if matches!(entry.operation().0, 1 | 2) {
-                self.asked.push(PageRange {
-                    gpa: gfn << 12,
-                    pages: npages,
-                    is_private: entry.operation().0 == 1,
-                    is_huge: entry.is_huge(),
-                });
-                if self.asked.len() > self.case.refused {
-                    return GENERIC;
-                }
-            }
-            self.complete_one();
-        }
-    }
-
-    fn complete_one(&mut self) {
-        let mut idx = self.cur_idx;
-        while self.batch_size != 0 {
-            let at = self.case.offset + 8 + 8 * usize::from(idx);
-            let entry = self.entry(idx);
-            let done = entry.with_cur_page(entry.pages());
-            self.page[at..at + 8].copy_from_slice(&done.0.to_le_bytes());
-            self.batch_size -= 1;
-            idx += 1;
-        }
-        self.cur_idx = idx;
-        let at = self.case.offset;
-        *self.half(at) = idx.to_le_bytes();
+        let mut end = psc::run(self.host().page.bytes(), self.offset, quirk, answer);
+        end.page = end.page[0x800..0xff0].to_vec();
+        end
     }
 }
 
@@ -225,7 +91,7 @@ fn ours(case: &Case) -> End {
     End {
         asked: asked.collect(),
         info2: infos(&host).1,
-        buffer: host.page.bytes()[0x800..0xff0].to_vec(),
+        page: host.page.bytes()[0x800..0xff0].to_vec(),
     }
 }
 
@@ -259,8 +125,8 @@ fn cases() -> impl Strategy<Value = Case> {
 proptest! {
     #[test]
     fn a_list_ends_as_in_c(case in cases()) {
-        let c = Psc::run(&case, true);
-        let meant = Psc::run(&case, false);
+        let c = case.in_c(true);
+        let meant = case.in_c(false);
         let is_partly_done = case.entries.iter().any(|word| PscEntry(*word).cur_page() != 0);
         prop_assert!(is_partly_done || c == meant);
         prop_assert_eq!(ours(&case), meant);
@@ -308,7 +174,7 @@ fn a_partly_done_entry_differs() {
         refused: 9,
     };
     // Its last page is one that no entry is about.
-    let c = Psc::run(&case, true).asked;
+    let c = case.in_c(true).asked;
     assert_eq!((c.len(), (c[0].gpa >> 12) + c[0].pages - 1), (1, 0x400));
     let here = ours(&case).asked;
     assert_eq!((here.len(), here[0].pages, here[1].pages), (2, 412, 1));

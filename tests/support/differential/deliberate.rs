@@ -2,11 +2,15 @@
 
 //! What is meant to differ from the C handler, by the names that README gives it.
 
-use super::c_model::{answer, mark, word, Asked, Result, EFAULT, EINVAL, ENOMEM};
-use crate::support::{
-    case::Case,
-    host::{DR7, TSC, TSC_AUX},
-    GPA,
+use super::{
+    super::{
+        case::{Case, MEMORY},
+        host::{DR7, TSC, TSC_AUX},
+        Call, GPA,
+    },
+    c_model::{answer, mark, put_bytes, word, Asked, Result, EFAULT, EINVAL, EIO, ENOMEM},
+    psc,
+    snp::{self, APIC_IDS},
 };
 
 /// A VMGEXIT, and whether it got past the checks that all events have in common.
@@ -27,7 +31,7 @@ const fn difference(name: &'static str, apply: fn(&Exchange<'_>, &mut Result)) -
 }
 
 /// In an order in which each leaves the next something to look at.
-pub(crate) const DIFFERENCES: [Difference; 15] = [
+pub(crate) const DIFFERENCES: [Difference; 23] = [
     difference("msr-snp-request", msr_snp_request),
     difference("msr-reserved-bits", msr_reserved_bits),
     difference("hv-features", hv_features),
@@ -42,6 +46,14 @@ pub(crate) const DIFFERENCES: [Difference; 15] = [
     difference("scratch-unreadable", scratch_unreadable),
     difference("no-memory", no_memory),
     difference("no-memory", no_memory_shared),
+    difference("snp-features", snp_features),
+    difference("apic-id-list", apic_id_list),
+    difference("psc-partly-done", psc_partly_done),
+    difference("request-out-of-reach", request_out_of_reach),
+    difference("request-no-answer", request_no_answer),
+    difference("certificates-unanswered", certificates_unanswered),
+    difference("no-memory", no_memory_snp),
+    difference("request-rate", request_rate),
     difference("returned-registers", returned_registers),
 ];
 
@@ -68,7 +80,7 @@ impl Exchange<'_> {
             }
         }
         result.page = Some(page);
-        result.code = 1;
+        (result.code, result.later) = (1, 0);
         result.memory = self.case.host().memory.unwrap().1;
         result.asked.retain(|asked| {
             matches!(
@@ -81,7 +93,12 @@ impl Exchange<'_> {
 
 /// Requests in the MSR that are for SEV-SNP fail; C ends the VM, or leaves the value.
 fn msr_snp_request(exit: &Exchange<'_>, result: &mut Result) {
-    result.msr = match exit.case.msr & 0xfff {
+    let request = exit.case.msr & 0xfff;
+    // What C answers to a guest with SEV-SNP.
+    if exit.case.snp.is_some() && request != 0x16 {
+        return;
+    }
+    result.msr = match request {
         0x10 => 0xffff_ffff_ffff_f011,
         0x12 => 0xffff_ffff_ffff_f013,
         0x14 => 0x8000_0000_0000_0015,
@@ -100,6 +117,9 @@ fn msr_reserved_bits(exit: &Exchange<'_>, result: &mut Result) {
 
 /// No feature is offered to a guest that cannot use it.
 fn hv_features(exit: &Exchange<'_>, result: &mut Result) {
+    if exit.case.snp.is_some() {
+        return;
+    }
     if exit.case.msr & 0xfff == 0x80 {
         result.msr = 0x81;
     }
@@ -114,8 +134,9 @@ fn snp_event_first(exit: &Exchange<'_>, result: &mut Result) {
         exit.case.code,
         0x8000_0014..=0x8000_0018 | 0x8000_001a | 0x8000_0020 | 0x8000_0021
     );
+    let is_answered = exit.case.snp.is_some() && exit.case.code == 0x8000_0017;
     let reason = result.page.as_ref().map(|page| page[word::INFO2]);
-    if unknown_to_c && reason == Some(4) {
+    if unknown_to_c && !is_answered && reason == Some(4) {
         exit.only_answer(result, 2, 6);
     }
 }
@@ -209,6 +230,138 @@ fn no_memory_shared(exit: &Exchange<'_>, result: &mut Result) {
     }
 }
 
+/// A guest with SEV-SNP is told of the APIC-ID list, too.
+fn snp_features(exit: &Exchange<'_>, result: &mut Result) {
+    if exit.case.snp.is_none() {
+        return;
+    }
+    if exit.case.msr & 0xfff == 0x80 {
+        result.msr = 0x1_3081;
+    }
+    if exit.is(0x8000_fffd) {
+        answer(result.page.as_mut().unwrap(), 0, 0x13);
+    }
+}
+
+/// The APIC-ID list is answered; C refuses the event.
+fn apic_id_list(exit: &Exchange<'_>, result: &mut Result) {
+    let case = exit.case;
+    if case.snp.is_none() || !exit.is(0x8000_0017) {
+        return;
+    }
+    if (case.valid >> word::RAX) & 1 == 0 {
+        exit.only_answer(result, 2, 4);
+        return;
+    }
+    let (gpa, has_room) = (case.info[0], case.registers.rax != 0);
+    let list = [APIC_IDS.len() as u32].into_iter().chain(APIC_IDS);
+    let list: Vec<_> = list.flat_map(u32::to_le_bytes).collect();
+    let start = gpa.wrapping_sub(MEMORY) as usize;
+    if has_room {
+        let place = result
+            .memory
+            .get_mut(start..start.saturating_add(list.len()));
+        match place {
+            Some(place) if gpa % 0x1000 == 0 => place.copy_from_slice(&list),
+            _ => {
+                exit.only_answer(result, 2, 5);
+                return;
+            }
+        }
+    }
+    let memory = result.memory.clone();
+    exit.only_answer(result, 0, 0);
+    result.memory = memory;
+    // That many pages.
+    result.page.as_mut().unwrap()[word::RAX] = 1;
+}
+
+impl Exchange<'_> {
+    /// Whether this is a guest request to a pair of pages.
+    fn is_guest_request(&self) -> bool {
+        let [request, response] = self.case.info;
+        let is_pair = request % 0x1000 == 0 && response % 0x1000 == 0 && request != response;
+        self.case.snp.is_some() && (self.is(0x8000_0011) || self.is(0x8000_0012)) && is_pair
+    }
+}
+
+/// Of a partly done entry the rest alone is carried out; C looks for the entry to merge where none is about.
+fn psc_partly_done(exit: &Exchange<'_>, result: &mut Result) {
+    let page = result.page.as_mut();
+    let Some(page) = page.filter(|page| exit.is(0x8000_0010) && page[word::INFO1] == 0) else {
+        return;
+    };
+    if exit.case.snp.is_none() || !snp::of(exit.case).can_change_pages {
+        return;
+    }
+    let end = snp::list(exit.case, &exit.page(), false);
+    put_bytes(page, 0x800, &end.page[0x800..0xff0]);
+    page[word::INFO2] = end.info2;
+    result
+        .asked
+        .retain(|asked| !matches!(asked, Asked::Snp(Call::Range(_))));
+    let ranges = end
+        .asked
+        .iter()
+        .map(|range| Asked::Snp(Call::Range(*range)));
+    result.asked.extend(ranges);
+    result.code = i32::from(end.asked.is_empty());
+}
+
+/// Pages that cannot be reached are invalid; C ends KVM_RUN.
+fn request_out_of_reach(exit: &Exchange<'_>, result: &mut Result) {
+    if !exit.is_guest_request() || ![result.code, result.later].contains(&EIO) {
+        return;
+    }
+    answer(result.page.as_mut().unwrap(), 2, 5);
+    if result.code == EIO {
+        result.code = 1;
+    } else {
+        result.later = 1;
+    }
+}
+
+/// A guest that runs although the firmware has not answered is told so.
+fn request_no_answer(exit: &Exchange<'_>, result: &mut Result) {
+    if exit.is_guest_request() && [result.code, result.later].contains(&-110) {
+        answer(result.page.as_mut().unwrap(), 0, 2 << 32);
+    }
+}
+
+/// A guest that runs although userspace's answer was none is told so.
+fn certificates_unanswered(exit: &Exchange<'_>, result: &mut Result) {
+    if exit.is_guest_request() && result.later == EINVAL {
+        answer(result.page.as_mut().unwrap(), 0, 0xffff_ffff << 32);
+    }
+}
+
+/// Without memory for a copy a guest request is to be tried again, and a list fails; C needs none.
+fn no_memory_snp(exit: &Exchange<'_>, result: &mut Result) {
+    let infos = result
+        .page
+        .as_ref()
+        .map(|page| (page[word::INFO1], page[word::INFO2]));
+    if exit.case.can_allocate || exit.case.snp.is_none() {
+        return;
+    }
+    let [request, _] = exit.case.info;
+    let is_there = (MEMORY..MEMORY + exit.case.memory().len() as u64).contains(&request);
+    if exit.is_guest_request() && is_there {
+        exit.only_answer(result, 0, 2 << 32);
+    }
+    let is_list = exit.is(0x8000_0010) && infos.is_some_and(|(info1, _)| info1 == 0);
+    if is_list && infos != Some((0, psc::INVALID_HEADER)) {
+        exit.only_answer(result, 0, psc::GENERIC);
+    }
+}
+
+/// A guest that asks too often is told so; C has no limit.
+fn request_rate(exit: &Exchange<'_>, result: &mut Result) {
+    if exit.is_guest_request() && !snp::of(exit.case).may_ask {
+        exit.only_answer(result, 0, 2 << 32);
+    }
+}
+
 /// Only what the event returns is written and marked; C hands back RAX, RBX, RCX and RDX on each exit.
 fn returned_registers(exit: &Exchange<'_>, result: &mut Result) {
     use word::{INFO1, INFO2, RAX, RBX, RCX, RDX};
@@ -226,7 +379,7 @@ fn returned_registers(exit: &Exchange<'_>, result: &mut Result) {
         (0x6e | 0x6f, _) | (0x7c, 0) => &[RAX, RDX],
         (0x27 | 0x81, _) => &[RAX],
         (0x7b, io) if io & 5 == 1 => &[RAX],
-        // Those of SEV-SNP are refused.
+        // Those of SEV-SNP are refused to a guest without.
         (0x8000_0017, _) => &[RAX],
         (0x8000_001a, 0) => &[],
         (0x8000_0012 | 0x8000_001a, _) => &[RBX],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What KVM's C handler does with an exit of a guest with SEV-ES, from the tables of the protocol and the
+//! What KVM's C handler does with an exit of a guest with SEV-ES or SEV-SNP, from the tables of the protocol and the
 //! behaviour of `arch/x86/kvm/svm/sev.c` (7.3). Deliberately naive, and without a line of `ghcb_abi`.
 
 use ghcb_rs::vmgexit::{
@@ -8,10 +8,10 @@ use ghcb_rs::vmgexit::{
     AfterExit,
 };
 
-use crate::support::{
+use super::super::{
     case::{Case, MEMORY},
     host::{results, DEVICE},
-    GPA,
+    Call, GPA,
 };
 
 /// Numbers of quad words of the page, which are those of their valid bits.
@@ -54,6 +54,8 @@ pub(crate) enum Asked {
     /// The hardware injects an exception.
     Inject(u64),
     InternalError,
+    /// What only a guest with SEV-SNP asks for, in the words of the scripted host.
+    Snp(Call),
 }
 
 /// Drops the registers that KVM's handler of an intercept does not read, which are: of `kvm_emulate_cpuid()`
@@ -87,6 +89,8 @@ pub(crate) fn keep_what_is_read(asked: &mut [Asked]) {
 pub(crate) struct Result {
     /// What KVM_RUN makes of it: more than zero to go on, zero for userspace, else an error.
     pub(crate) code: i32,
+    /// The same when userspace has provided certificates, or has not; zero if it was not asked.
+    pub(crate) later: i32,
     pub(crate) asked: Vec<Asked>,
     pub(crate) msr: u64,
     /// The page when the guest runs again; none if nobody answered.
@@ -96,6 +100,7 @@ pub(crate) struct Result {
 }
 
 pub(crate) const EINVAL: i32 = -22;
+pub(crate) const EIO: i32 = -5;
 pub(crate) const EFAULT: i32 = -14;
 pub(crate) const ENOMEM: i32 = -12;
 
@@ -148,6 +153,7 @@ pub(crate) fn handle(case: &Case) -> (Result, bool) {
         msr: case.msr,
         registers: [0; 4],
         accepted: false,
+        later: 0,
     };
     if case.msr & 0xfff != 0 {
         let code = model.msr_protocol();
@@ -158,6 +164,7 @@ pub(crate) fn handle(case: &Case) -> (Result, bool) {
         return (
             Result {
                 code,
+                later: 0,
                 asked,
                 msr,
                 page,
@@ -175,6 +182,7 @@ pub(crate) fn handle(case: &Case) -> (Result, bool) {
         return (
             Result {
                 code,
+                later: 0,
                 asked,
                 msr,
                 page,
@@ -208,11 +216,13 @@ pub(crate) fn handle(case: &Case) -> (Result, bool) {
         memory,
         page,
         accepted,
+        later,
         ..
     } = model;
     (
         Result {
             code,
+            later,
             asked,
             msr,
             page: Some(page),
@@ -222,15 +232,16 @@ pub(crate) fn handle(case: &Case) -> (Result, bool) {
     )
 }
 
-struct Model<'a> {
-    case: &'a Case,
-    page: Vec<u64>,
-    memory: Vec<u8>,
-    asked: Vec<Asked>,
-    msr: u64,
+pub(super) struct Model<'a> {
+    pub(super) case: &'a Case,
+    pub(super) page: Vec<u64>,
+    pub(super) memory: Vec<u8>,
+    pub(super) asked: Vec<Asked>,
+    pub(super) msr: u64,
     /// RAX, RBX, RCX, RDX.
-    registers: [u64; 4],
-    accepted: bool,
+    pub(super) registers: [u64; 4],
+    pub(super) accepted: bool,
+    pub(super) later: i32,
 }
 
 impl Model<'_> {
@@ -260,6 +271,12 @@ impl Model<'_> {
                 };
             }
             0x080 => self.msr = (3 << 12) | 0x81,
+            0x010 if self.case.snp.is_some() => self.msr = 0xffff_ffff_ffff_f011,
+            0x012 if self.case.snp.is_some() => {
+                self.asked.push(Asked::Snp(Call::Register(msr & !0xfff)));
+                self.msr = msr & !0xfff | 0x13;
+            }
+            0x014 if self.case.snp.is_some() => return self.page_by_msr(msr),
             0x010 | 0x012 | 0x014 | 0x100 => {
                 self.asked.push(Asked::Terminate);
                 return 0;
@@ -270,7 +287,7 @@ impl Model<'_> {
     }
 
     /// A field, zero if it is not valid.
-    fn field(&self, word: usize) -> u64 {
+    pub(super) fn field(&self, word: usize) -> u64 {
         let value = self.page[word];
         match (self.is_valid(word), word) {
             (false, _) => 0,
@@ -279,11 +296,11 @@ impl Model<'_> {
         }
     }
 
-    fn is_valid(&self, word: usize) -> bool {
+    pub(super) fn is_valid(&self, word: usize) -> bool {
         (self.case.valid >> word) & 1 == 1
     }
 
-    fn are_valid(&self, words: &[usize]) -> bool {
+    pub(super) fn are_valid(&self, words: &[usize]) -> bool {
         words.iter().all(|word| self.is_valid(*word))
     }
 
@@ -297,7 +314,7 @@ impl Model<'_> {
     }
 
     /// Answers "malformed input".
-    fn bad_input(&mut self, reason: u64) -> i32 {
+    pub(super) fn bad_input(&mut self, reason: u64) -> i32 {
         answer(&mut self.page, 2, reason);
         1
     }
@@ -320,10 +337,13 @@ impl Model<'_> {
             self.asked.push(Asked::SetXss(self.page[XSS]));
         }
         let (code, info1, info2) = (self.page[CODE], self.page[INFO1], self.page[INFO2]);
+        if self.case.snp.as_ref().is_some_and(|snp| !snp.is_registered) {
+            return self.bad_input(1);
+        }
         if self.page[511] >> 32 != 0 {
             return self.bad_input(2);
         }
-        if (0x8000_0010..=0x8000_0013).contains(&code) {
+        if self.case.snp.is_none() && (0x8000_0010..=0x8000_0013).contains(&code) {
             return self.bad_input(6);
         }
         if !self.has_required_fields(code, info1) {
@@ -372,6 +392,9 @@ impl Model<'_> {
                 }
                 _ => self.bad_input(5),
             },
+            0x8000_0010 => self.page_state_change(),
+            0x8000_0011 | 0x8000_0012 => self.guest_request(code, info1, info2),
+            0x8000_0013 => self.create_ap(info1, info2),
             0x8000_fffd => {
                 answer(&mut self.page, 0, 3);
                 1
@@ -399,7 +422,8 @@ impl Model<'_> {
             0x81 => &[RAX, CPL],
             0x8a => &[RAX, RCX, RDX],
             0x8b => &[RAX, RCX],
-            0x8000_0001 | 0x8000_0002 => &[SCRATCH],
+            0x8000_0001 | 0x8000_0002 | 0x8000_0010 => &[SCRATCH],
+            0x8000_0013 if info1 as u32 != 2 => &[RAX],
             _ => &[],
         };
         self.are_valid(&[CODE, INFO1, INFO2]) && self.are_valid(needed)
