@@ -52,7 +52,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(header.is_exit());
         assert!(snapshot
             .valid()
-            .is_superset_of(snapshot.exit_code().required(snapshot.info1())));
+            .is_superset_of(snapshot.exit_code().required(snapshot.info1()).fields));
     }
 
     for version in [Version::V1, Version::V2] {
