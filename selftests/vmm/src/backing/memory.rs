@@ -5,7 +5,7 @@ use crate::exchange::page_image::PageImage;
 use anyhow::{ensure, Context, Result};
 use ghcb_rs::ghcb_abi::page::PAGE_SIZE;
 use kvm_bindings::kvm_userspace_memory_region;
-pub use kvm_bindings::KVM_MEM_LOG_DIRTY_PAGES as LOG_WRITTEN;
+pub use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES as LOG_WRITTEN, KVM_MEM_READONLY as READ_ONLY};
 pub use kvm_ioctls::VmFd;
 use std::fs::File;
 use std::io::Error;
@@ -40,6 +40,52 @@ impl Memory {
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len((pages * PAGE_SIZE) as u64)?;
         let this = Self::reserve(length, Some(file))?;
+        this.show_page(0)?;
+        Ok(this)
+    }
+
+    /// A page that the kernel itself has no mapping of, and does not pin: `memfd_secret()`.
+    pub fn secret() -> Result<Self> {
+        // SAFETY: Plain system call.
+        let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+        ensure!(fd >= 0, "memfd_secret: {}", Error::last_os_error());
+        // SAFETY: The descriptor was just opened, and is nobody else's.
+        let file = unsafe { File::from_raw_fd(i32::try_from(fd)?) };
+        file.set_len(PAGE_SIZE as u64)?;
+        let this = Self::reserve(PAGE_SIZE, Some(file))?;
+        this.show_page(0)?;
+        Ok(this)
+    }
+
+    /// A page of the kernel's, mapped by its frame number (`VM_PFNMAP`): the control page of an event that is off,
+    /// which the kernel does not write to.
+    pub fn by_frame_number() -> Result<Self> {
+        /// `PERF_FLAG_FD_CLOEXEC`.
+        const CLOSE_ON_EXEC: u64 = 8;
+        // `struct perf_event_attr` in its first form, for `PERF_COUNT_SW_DUMMY`.
+        let attributes: [u32; 16] = std::array::from_fn(|word| match word {
+            0 => 1,
+            1 => 64,
+            2 => 9,
+            // Its first flag: disabled.
+            10 => 1,
+            _ => 0,
+        });
+        // SAFETY: The structure is as long as it says, and lives as long as the call.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_perf_event_open,
+                attributes.as_ptr(),
+                0,
+                -1,
+                -1,
+                CLOSE_ON_EXEC,
+            )
+        };
+        ensure!(fd >= 0, "perf_event_open: {}", Error::last_os_error());
+        // SAFETY: The descriptor was just opened, and is nobody else's.
+        let file = unsafe { File::from_raw_fd(i32::try_from(fd)?) };
+        let this = Self::reserve(PAGE_SIZE, Some(file))?;
         this.show_page(0)?;
         Ok(this)
     }
