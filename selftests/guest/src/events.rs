@@ -5,6 +5,7 @@
 
 use crate::cpu::{reason, Vcpu};
 use crate::ghcb::OwnPage;
+use core::sync::atomic::Ordering;
 use ghcb_rs::ghcb_abi::ap::JumpTableOperation;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::exit_info::ExitInfo;
@@ -96,6 +97,11 @@ impl Events<'_> {
             crate::cpu::vmgexit();
             GhcbMsr(crate::cpu::read_ghcb_msr()).response()
         };
+        // Zero leaves the choice to KVM.
+        let newest = match self.vcpu.mailbox.argument.load(Ordering::Relaxed) {
+            0 => 2,
+            offered => offered,
+        };
         let answered = match ask(MsrRequest::SevInfo) {
             Some(MsrResponse::SevInfo { max, min, .. }) => {
                 (u64::from(max.0) << 16) | u64::from(min.0)
@@ -105,7 +111,7 @@ impl Events<'_> {
         self.same(
             "MSR protocol: SEV information: versions",
             answered,
-            (2 << 16) | 1,
+            (newest << 16) | 1,
         );
         let features = match ask(MsrRequest::HypervisorFeatures) {
             Some(MsrResponse::HypervisorFeatures(features)) => features.0,

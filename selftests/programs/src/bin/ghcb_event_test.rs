@@ -3,6 +3,7 @@
 //! instructions and asks for them in its #VC handler, one reads replies as OpenBSD's #VC code does. The VMM checks what
 //! came to userspace.
 
+use anyhow::Result;
 use clap::Parser;
 use mailbox::{map, Role};
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use vmm::exchange::exit::{Exit, SYSTEM_EVENT_SEV_TERM};
 use vmm::judge::check::Check;
 use vmm::judge::in_guest::{self, Run};
 use vmm::kernel::handler::Handler;
+use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
 use vmm::report::ktap::{self, Options, Report};
 
@@ -22,20 +24,46 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        let run = in_guest::run(Role::Events, Config::default())?;
-        told(report, "events", &run);
-        report.problems("events: terminate: userspace learns it", &terminated(&run));
-        report.problems("events: userspace exits", &events_outside(&run));
-        let run = in_guest::run(Role::Instructions, Config::default())?;
-        told(report, "#VC", &run);
-        report.problems("#VC: the guest comes to its end", &run.ended_by_msr());
-        report.problems("#VC: userspace exits", &instructions_outside(&run));
-        let is_rust = u64::from(report.handler() == Handler::Rust);
-        let run = in_guest::run_with(Role::OpenBsd, Config::default(), is_rust)?;
-        told(report, "OpenBSD", &run);
-        report.problems("OpenBSD: the guest comes to its end", &run.ended_by_msr());
+        let old = (Kind::chosen() == Kind::SevEs).then(Config::before_init2);
+        for config in [Some(Config::default()), old].into_iter().flatten() {
+            let kind = match config.old {
+                true => format!("{}: ", config.label()),
+                false => String::new(),
+            };
+            guests(report, &kind, config)?;
+        }
         Ok(())
     })
+}
+
+/// All guests, in a VM of this kind.
+fn guests(report: &mut Report, kind: &str, config: Config) -> Result<()> {
+    let run = in_guest::run_with(Role::Events, config, config.ghcb_version.into())?;
+    told(report, &format!("{kind}events"), &run);
+    let name = format!("{kind}events: terminate: userspace learns it");
+    report.problems(&name, &terminated(&run));
+    report.problems(
+        &format!("{kind}events: userspace exits"),
+        &events_outside(&run),
+    );
+    let run = in_guest::run(Role::Instructions, config)?;
+    told(report, &format!("{kind}#VC"), &run);
+    report.problems(
+        &format!("{kind}#VC: the guest comes to its end"),
+        &run.ended_by_msr(),
+    );
+    report.problems(
+        &format!("{kind}#VC: userspace exits"),
+        &instructions_outside(&run),
+    );
+    let is_rust = u64::from(report.handler() == Handler::Rust);
+    let run = in_guest::run_with(Role::OpenBsd, config, is_rust)?;
+    told(report, &format!("{kind}OpenBSD"), &run);
+    report.problems(
+        &format!("{kind}OpenBSD: the guest comes to its end"),
+        &run.ended_by_msr(),
+    );
+    Ok(())
 }
 
 fn told(report: &mut Report, guest: &str, run: &Run) {

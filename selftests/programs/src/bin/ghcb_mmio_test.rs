@@ -15,7 +15,6 @@ use vmm::exchange::scratch;
 use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
-use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
 use vmm::report::ktap::{self, Options, Report};
 
@@ -28,11 +27,7 @@ struct Arguments {
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        for &ghcb_version in Kind::chosen().versions() {
-            let config = Config {
-                ghcb_version,
-                ..Config::default()
-            };
+        for config in Config::kinds() {
             let mut vm = StepVm::with(config, &[])?;
             addresses(report, &mut vm);
             lengths(report, &mut vm);
@@ -41,6 +36,10 @@ fn main() -> Status {
         }
         Ok(())
     })
+}
+
+fn kind(vm: &mut StepVm) -> &'static str {
+    vm.vm().config().label()
 }
 
 fn version(vm: &mut StepVm) -> u16 {
@@ -68,7 +67,7 @@ fn brought(gpa: u64, len: u64) -> Vec<u8> {
 
 fn addresses(report: &mut Report, vm: &mut StepVm) {
     let handler = report.handler();
-    let name = format!("version {}: MMIO", version(vm));
+    let name = format!("{}: MMIO", kind(vm));
     report.test(
         &format!("{name}: address and length of kvm_run, exactly the bytes asked for"),
         || {
@@ -114,9 +113,9 @@ fn addresses(report: &mut Report, vm: &mut StepVm) {
 
 fn lengths(report: &mut Report, vm: &mut StepVm) {
     let handler = report.handler();
-    let version = version(vm);
+    let (kind, version) = (kind(vm), version(vm));
     report.test(
-        &format!("version {version}: MMIO of length 0: nothing happens"),
+        &format!("{kind}: MMIO of length 0: nothing happens"),
         || {
             let mut check = Check::new();
             for code in [ExitCode::MMIO_READ, ExitCode::MMIO_WRITE] {
@@ -132,62 +131,56 @@ fn lengths(report: &mut Report, vm: &mut StepVm) {
             Ok(check.done())
         },
     );
-    report.test(
-        &format!("version {version}: MMIO of more than 8 bytes"),
-        || {
-            let mut check = Check::new();
-            for len in [9, 16, SHARED_BUFFER_SIZE as u64] {
-                let request = read(map::MMIO, len);
-                let outcome = vm.take(Attempt::page(&request))?;
-                check.about(format!("length {len:#x}"));
-                if version >= 2 {
-                    check.refused(&outcome, handler, ErrorReason::INVALID_INPUT);
-                } else {
-                    check.answered(&request, &outcome, handler, 0);
-                    let exits: Vec<Exit> = (0..len)
-                        .step_by(8)
-                        .map(|at| exit(map::MMIO + at, (len - at).min(8) as u32, &[]))
-                        .collect();
-                    check.that(
-                        "kvm_run held each eight bytes in turn",
-                        outcome.exits == exits,
-                    );
-                    if let Some(pages) = &outcome.pages {
-                        let got = pages.after.bytes(SHARED_BUFFER_OFFSET, len as usize);
-                        check.that("the data", got == brought(map::MMIO, len));
-                    }
-                }
-            }
-            Ok(check.done())
-        },
-    );
-    report.test(
-        &format!("version {version}: MMIO of more than the buffer"),
-        || {
-            let mut check = Check::new();
-            let reason = if version >= 2 {
-                ErrorReason::INVALID_INPUT
+    report.test(&format!("{kind}: MMIO of more than 8 bytes"), || {
+        let mut check = Check::new();
+        for len in [9, 16, SHARED_BUFFER_SIZE as u64] {
+            let request = read(map::MMIO, len);
+            let outcome = vm.take(Attempt::page(&request))?;
+            check.about(format!("length {len:#x}"));
+            if version >= 2 {
+                check.refused(&outcome, handler, ErrorReason::INVALID_INPUT);
             } else {
-                ErrorReason::INVALID_SCRATCH_AREA
-            };
-            for len in [SHARED_BUFFER_SIZE as u64 + 1, 1 << 32, 1 << 63, u64::MAX] {
-                for code in [ExitCode::MMIO_READ, ExitCode::MMIO_WRITE] {
-                    let request =
-                        Request::new(code, map::MMIO, len).scratch_inside(SHARED_BUFFER_OFFSET);
-                    let outcome = vm.take(Attempt::page(&request))?;
-                    check.about(format!("{code:?} of length {len:#x}"));
-                    check.refused(&outcome, handler, reason);
+                check.answered(&request, &outcome, handler, 0);
+                let exits: Vec<Exit> = (0..len)
+                    .step_by(8)
+                    .map(|at| exit(map::MMIO + at, (len - at).min(8) as u32, &[]))
+                    .collect();
+                check.that(
+                    "kvm_run held each eight bytes in turn",
+                    outcome.exits == exits,
+                );
+                if let Some(pages) = &outcome.pages {
+                    let got = pages.after.bytes(SHARED_BUFFER_OFFSET, len as usize);
+                    check.that("the data", got == brought(map::MMIO, len));
                 }
             }
-            Ok(check.done())
-        },
-    );
+        }
+        Ok(check.done())
+    });
+    report.test(&format!("{kind}: MMIO of more than the buffer"), || {
+        let mut check = Check::new();
+        let reason = if version >= 2 {
+            ErrorReason::INVALID_INPUT
+        } else {
+            ErrorReason::INVALID_SCRATCH_AREA
+        };
+        for len in [SHARED_BUFFER_SIZE as u64 + 1, 1 << 32, 1 << 63, u64::MAX] {
+            for code in [ExitCode::MMIO_READ, ExitCode::MMIO_WRITE] {
+                let request =
+                    Request::new(code, map::MMIO, len).scratch_inside(SHARED_BUFFER_OFFSET);
+                let outcome = vm.take(Attempt::page(&request))?;
+                check.about(format!("{code:?} of length {len:#x}"));
+                check.refused(&outcome, handler, reason);
+            }
+        }
+        Ok(check.done())
+    });
 }
 
 /// A scratch area within the page must lie in the shared buffer, whole.
 fn offsets(report: &mut Report, vm: &mut StepVm) {
     let handler = report.handler();
-    let name = format!("version {}: scratch area", version(vm));
+    let name = format!("{}: scratch area", kind(vm));
     report.test(
         &format!("{name} at each offset from 0x7f8 to 0xff1 (CVE-2026-63939)"),
         || {
@@ -231,45 +224,39 @@ fn offsets(report: &mut Report, vm: &mut StepVm) {
 
 fn outside(report: &mut Report, vm: &mut StepVm) {
     let handler = report.handler();
-    let version = version(vm);
+    let (kind, version) = (kind(vm), version(vm));
     let at = |gpa: u64| Request::new(ExitCode::MMIO_READ, map::MMIO, 8).with(Field::SwScratch, gpa);
-    report.test(
-        &format!("version {version}: scratch area outside the GHCB"),
-        || {
-            scratch::fill(vm.vm().memory(), &[])?;
-            let request = at(scratch::AREA);
-            let outcome = vm.take(Attempt::page(&request))?;
-            let mut check = Check::new();
-            let data = if version >= 2 {
-                check.refused(&outcome, handler, ErrorReason::INVALID_SCRATCH_AREA);
-                Vec::new()
-            } else {
-                check.answered(&request, &outcome, handler, 0);
-                brought(map::MMIO, 8)
-            };
-            let mut problems = check.done();
-            problems.extend(scratch::problems(vm.vm().memory(), &data)?);
-            Ok(problems)
-        },
-    );
+    report.test(&format!("{kind}: scratch area outside the GHCB"), || {
+        scratch::fill(vm.vm().memory(), &[])?;
+        let request = at(scratch::AREA);
+        let outcome = vm.take(Attempt::page(&request))?;
+        let mut check = Check::new();
+        let data = if version >= 2 {
+            check.refused(&outcome, handler, ErrorReason::INVALID_SCRATCH_AREA);
+            Vec::new()
+        } else {
+            check.answered(&request, &outcome, handler, 0);
+            brought(map::MMIO, 8)
+        };
+        let mut problems = check.done();
+        problems.extend(scratch::problems(vm.vm().memory(), &data)?);
+        Ok(problems)
+    });
     for (gpa, name) in [
         (0, "at zero"),
         (u64::MAX, "over the end of the address space"),
         (map::MMIO, "without memory"),
     ] {
-        report.test(
-            &format!("version {version}: scratch area {name}: refused"),
-            || {
-                let outcome = vm.take(Attempt::page(&at(gpa)))?;
-                let mut check = Check::new();
-                if handler == Handler::C && version == 1 && gpa == map::MMIO {
-                    // Difference scratch-unreadable.
-                    check.same("exits", outcome.exits, vec![Exit::Errno(libc::EFAULT)]);
-                } else {
-                    check.refused(&outcome, handler, ErrorReason::INVALID_SCRATCH_AREA);
-                }
-                Ok(check.done())
-            },
-        );
+        report.test(&format!("{kind}: scratch area {name}: refused"), || {
+            let outcome = vm.take(Attempt::page(&at(gpa)))?;
+            let mut check = Check::new();
+            if handler == Handler::C && version == 1 && gpa == map::MMIO {
+                // Difference scratch-unreadable.
+                check.same("exits", outcome.exits, vec![Exit::Errno(libc::EFAULT)]);
+            } else {
+                check.refused(&outcome, handler, ErrorReason::INVALID_SCRATCH_AREA);
+            }
+            Ok(check.done())
+        });
     }
 }

@@ -29,11 +29,7 @@ struct Arguments {
 fn main() -> Status {
     let arguments = Arguments::parse();
     ktap::run(&arguments.options, |report| {
-        for &ghcb_version in Kind::chosen().versions() {
-            let config = Config {
-                ghcb_version,
-                ..Config::default()
-            };
+        for config in Config::kinds() {
             let mut vm = StepVm::with(config, &[])?;
             for right in catalog::rights() {
                 event(report, &mut vm, &right);
@@ -54,8 +50,7 @@ fn main() -> Status {
 
 /// The event as it should be, then without each of the fields that it needs.
 fn event(report: &mut Report, vm: &mut StepVm, right: &Right) {
-    let version = vm.vm().config().ghcb_version;
-    let name = format!("version {version}: {}", right.name);
+    let name = format!("{}: {}", vm.vm().config().label(), right.name);
     let handler = report.handler();
     report.test(&format!("{name}: done"), || {
         let outcome = vm.take(Attempt::page(&right.request))?;

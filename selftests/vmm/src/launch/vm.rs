@@ -38,6 +38,42 @@ pub struct Config {
     pub certificates: bool,
 }
 
+impl Config {
+    /// VMs that differ in what a guest may ask: of each version of the protocol, and for SEV-ES of the kind before
+    /// `KVM_SEV_INIT2`, which has the first.
+    pub fn kinds() -> Vec<Self> {
+        let kind = Kind::chosen();
+        let mut kinds: Vec<_> = kind
+            .versions()
+            .iter()
+            .map(|version| Self {
+                ghcb_version: *version,
+                ..Self::default()
+            })
+            .collect();
+        kinds.extend((kind == Kind::SevEs).then(Self::before_init2));
+        kinds
+    }
+
+    /// A VM of the kind before `KVM_SEV_INIT2`.
+    pub fn before_init2() -> Self {
+        Self {
+            ghcb_version: 1,
+            old: true,
+            ..Self::default()
+        }
+    }
+
+    /// What it is among [`Config::kinds`].
+    pub fn label(&self) -> &'static str {
+        match (self.old, self.ghcb_version) {
+            (true, _) => "KVM_SEV_ES_INIT",
+            (false, 1) => "version 1",
+            _ => "version 2",
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
