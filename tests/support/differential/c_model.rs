@@ -61,7 +61,7 @@ pub(crate) enum Asked {
 /// Drops the registers that KVM's handler of an intercept does not read, which are: of `kvm_emulate_cpuid()`
 /// RAX and RCX, of `kvm_emulate_rdmsr()` RCX, of `kvm_emulate_wrmsr()` RAX, RCX and RDX, of
 /// `kvm_emulate_rdpmc()` RCX, of `kvm_emulate_hypercall()` all, and none of those for INVD, WBINVD, MONITOR
-/// and MWAIT. `ghcb_compare_test` proves it on C itself.
+/// and MWAIT. `ghcb_operand_test` proves it on C itself.
 pub(crate) fn keep_what_is_read(asked: &mut [Asked]) {
     for asked in asked {
         let Asked::Emulate(code, is_write, given) = asked else {
