@@ -10,5 +10,6 @@ pub mod pending;
 pub mod race;
 pub mod request;
 pub mod scratch;
+pub mod sipi;
 pub mod steps;
 pub mod userspace;

@@ -4,18 +4,16 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use ghcb_rs::ghcb_abi::page::SHARED_BUFFER_OFFSET;
-use mailbox::{hold, Mailbox, Role};
+use mailbox::{hold, Mailbox};
 use std::mem::offset_of;
 use std::process::ExitCode as Status;
 use std::thread;
-use std::time::Duration;
-use vm_memory::GuestMemoryMmap;
 use vmm::exchange::request::Request;
-use vmm::exchange::steps::{take_table, Attempt, StepVm};
+use vmm::exchange::sipi::{machine, progress, told, wake, with_second, PATIENCE, SETTLE};
+use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::launch::crew::{wait_for, Hand};
-use vmm::launch::vm::{Config, Mail, Vcpu};
+use vmm::launch::vm::Mail;
 use vmm::report::ktap::{self, Options, Report};
 
 #[derive(Parser)]
@@ -24,15 +22,6 @@ struct Arguments {
     options: Options,
 }
 
-/// Registers of the local APIC, and commands of its interrupt command register.
-const APIC_ICR_LOW: u64 = 0xfee0_0300;
-const APIC_ICR_HIGH: u64 = 0xfee0_0310;
-const INIT: u32 = 0x4500;
-const SIPI: u32 = 0x4608;
-
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a vCPU that announced its hold may take to be in it.
-const SETTLE: Duration = Duration::from_millis(30);
 const ROUNDS: u64 = 5;
 
 fn main() -> Status {
@@ -57,86 +46,6 @@ fn main() -> Status {
         nmi(report);
         Ok(())
     })
-}
-
-/// A VM with a vCPU that takes steps and one that holds.
-fn machine() -> Result<StepVm> {
-    let config = Config {
-        irqchip: true,
-        ..Config::default()
-    };
-    StepVm::with(config, &[Role::Hold])
-}
-
-/// The vCPU under test sends `command` to the other.
-fn send(boss: &mut Vcpu, memory: &GuestMemoryMmap, command: u32) -> Result<()> {
-    let write = |gpa, value: u32| {
-        let request = Request::new(ExitCode::MMIO_WRITE, gpa, 4)
-            .scratch_inside(SHARED_BUFFER_OFFSET)
-            .buffer(&value.to_le_bytes());
-        Attempt::page(&request)
-    };
-    let table = [write(APIC_ICR_HIGH, 1 << 24), write(APIC_ICR_LOW, command)];
-    let (outcomes, dead) = take_table(boss, memory, &table)?;
-    anyhow::ensure!(dead.is_none(), "the sender died: {dead:?}");
-    for outcome in outcomes {
-        let reply = outcome.reply();
-        anyhow::ensure!(
-            (reply.info1, reply.info2) == (0, 0) && outcome.exits.is_empty(),
-            "the APIC did not take the command: {outcome:?}"
-        );
-    }
-    Ok(())
-}
-
-/// INIT and SIPI, as an operating system sends them.
-fn wake(boss: &mut Vcpu, memory: &GuestMemoryMmap) -> Result<()> {
-    send(boss, memory, INIT)?;
-    send(boss, memory, SIPI)
-}
-
-/// Run `test` with a second vCPU that was started and holds in `way`.
-fn with_second(
-    way: u64,
-    test: impl FnOnce(&mut Vcpu, &Hand<'_>, &GuestMemoryMmap, &mut Check) -> Result<()>,
-) -> Result<Vec<String>> {
-    let mut vm = machine()?;
-    let (vcpus, memory) = vm.vm().split();
-    let [boss, other] = vcpus else {
-        anyhow::bail!("not two vCPUs");
-    };
-    let mail = Mail::new(memory, 1);
-    mail.set(offset_of!(Mailbox, argument), way);
-    let mut check = Check::new();
-    thread::scope(|scope| {
-        let hand = Hand::start(scope, other)?;
-        let result = (|| {
-            check.same("progress before the first SIPI", progress(&mail), 0);
-            wake(boss, memory)?;
-            if wait_for(PATIENCE, || progress(&mail) > 0) {
-                thread::sleep(SETTLE);
-                test(boss, &hand, memory, &mut check)?;
-            } else {
-                check.wrong("the first SIPI does not start the vCPU".into());
-            }
-            anyhow::Ok(())
-        })();
-        let exits = hand.stop();
-        check.same("exits of the second vCPU", exits, Vec::new());
-        result
-    })?;
-    Ok(check.done())
-}
-
-fn progress(mail: &Mail<'_>) -> u64 {
-    mail.get(offset_of!(Mailbox, progress))
-}
-
-fn told(mail: &Mail<'_>) -> (u64, u64) {
-    (
-        mail.get(offset_of!(Mailbox, sipis)),
-        mail.get(offset_of!(Mailbox, spurious)),
-    )
 }
 
 fn sipis(way: u64) -> Result<Vec<String>> {
