@@ -54,12 +54,11 @@ fn apic_ids(report: &mut Report, vm: &mut StepVm) {
         || {
             let mut check = Check::new();
             set_word(vm.vm().memory(), map::SCRATCH, POISON);
-            for (pages, gpa) in [(0, map::SCRATCH), (0, 0), (1, 0), (u64::MAX, 0)] {
-                let request = request(pages, gpa);
+            // The address does not matter.
+            for gpa in [map::SCRATCH, map::SCRATCH + 8, map::MMIO, 0, !0] {
+                let request = request(0, gpa);
                 let outcome = vm.take(Attempt::page(&request))?;
-                check
-                    .about(format!("{pages} pages at {gpa:#x}"))
-                    .quiet(&outcome);
+                check.about(format!("{gpa:#x}")).quiet(&outcome);
                 check.answered(&request, &outcome, handler, 0);
                 check.same("RAX", outcome.reply().rax, 1);
             }
