@@ -2,7 +2,7 @@
 #
 # The module, and the test machine around it. Kbuild is what the kernel's build system reads.
 #
-## make              ghcb_rs.ko for Debian's newest kernel, in a Debian root of its own
+## make              ghcb_rs.ko for a kernel of Debian's (see scripts/kernels), in a Debian root of its own
 ## make KDIR=DIR     ghcb_rs.ko for the prepared kernel tree DIR, with this machine's own tools; needs no root rights
 ## make demo         boot Debian's kernel as an SEV-ES and as an SEV-SNP guest on an emulated host (GUEST=sev-es, sev-snp: one)
 ## make test         all tests
@@ -22,6 +22,8 @@
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
 ## make distclean    remove the cache too
+##
+## KERNEL=RELEASE, with any of them: that kernel of Debian's, not the newest in scripts/kernels.
 ##
 ## All but `make KDIR=` need root rights and, the first time, the network. What they build is kept in
 ## $GHCB_RS_CACHE (default: ~/.cache/ghcb_rs), about 5 GB.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Debian's newest kernel that takes modules in Rust: its packages unpacked, its source, and the tree that Debian's
+# A kernel of Debian's that takes modules in Rust, see ../kernels: its packages unpacked, its source, and the tree that Debian's
 # headers package lacks: prepared for modules in Rust, and the same as the kernel that Debian ships.
 
 # shellcheck source=scripts/lib.sh
@@ -11,11 +11,29 @@ cd "$1"
 rustc=$(rustc --version)
 apt-get update -q
 
-# Newest first, until one has Rust and was built by the compiler that is here.
+known=/checkout/scripts/kernels
+# versions RELEASE: those of its headers package that the archive has, newest first.
+versions() { apt-cache madison "linux-headers-$1" 2>/dev/null | awk -F ' *\\| *' '{ print $2 }' | sort -rVu; }
+
+# candidates: lines "RELEASE VERSION", the best first: the one that was asked for; those that are known to work, newest first; then
+# any other, newest first.
+candidates() {
+	local release version
+	if [ -n "${GHCB_RS_KERNEL:-}" ]; then
+		versions "$GHCB_RS_KERNEL" | sed "s/^/$GHCB_RS_KERNEL /"
+		return
+	fi
+	grep -v '^#' "$known" | sort -rV | while read -r release version; do
+		! versions "$release" | grep -qxF "$version" || echo "$release $version"
+	done
+	apt-cache search --names-only '^linux-headers-[0-9][^-]*-amd64$' | cut -d ' ' -f 1 | sort -rV | head -n 8 |
+		while read -r release; do versions "${release#linux-headers-}" | head -n 1 | sed "s/^/${release#linux-headers-} /"; done
+}
+
+# The first that has Rust and was built by the compiler that is here.
 found=
-for package in $(apt-cache search --names-only '^linux-headers-[0-9][^-]*-amd64$' | cut -d ' ' -f 1 | sort -rV | head -n 8); do
-	kernel=${package#linux-headers-}
-	version=$(apt-cache show "$package" | sed -n 's/^Version: //p' | head -n 1)
+while read -r kernel version; do
+	package=linux-headers-$kernel
 	apt-get download -q "$package=$version"
 	mkdir pkg
 	dpkg-deb -x "$package"_*.deb pkg
@@ -25,11 +43,19 @@ for package in $(apt-cache search --names-only '^linux-headers-[0-9][^-]*-amd64$
 		found=$package
 		break
 	fi
-	echo "$package: $(grep '^CONFIG_RUST=\|^CONFIG_RUSTC_VERSION_TEXT=' "$config" | paste -s -d ' ')"
+	why="$package: $(grep '^CONFIG_RUST=\|^CONFIG_RUSTC_VERSION_TEXT=' "$config" | paste -s -d ' ')"
+	echo "$why"
 	rm -rf pkg
-done
+done < <(candidates)
+if [ -z "$found" ] && [ -n "${GHCB_RS_KERNEL:-}" ]; then
+	[ -z "${why:-}" ] || die "KERNEL=$GHCB_RS_KERNEL was not built with Rust by $rustc: set-up knows no tree for it."
+	die "KERNEL=$GHCB_RS_KERNEL is no kernel of Debian's archive: apt-cache search linux-headers names those that are."
+fi
 [ -n "$found" ] || die "none of Debian's kernels was built with Rust by $rustc: set-up knows no tree for it."
 echo "kernel $kernel, version $version"
+grep -qxF "$kernel $version" "$known" || touch untried
+newest=$(apt-cache search --names-only '^linux-headers-[0-9][^-]*-amd64$' | sed 's/^linux-headers-//; s/ .*//' | sort -rV | head -n 1)
+[ "$(printf '%s\n' "$newest" "$kernel" | sort -rV | head -n 1)" = "$kernel" ] || echo "$newest" >newer
 
 series=$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$kernel")
 apt-get download -q "linux-source-$series=$version" \
