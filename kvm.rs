@@ -24,6 +24,7 @@ mod user_memory;
 use crate::{
     ghcb_abi::{
         exit_code::ExitCode,
+        exit_info::ExitInfo,
         msr::GhcbMsr,
         page::PAGE_SIZE,
         reply::{Action, Reply},
@@ -31,8 +32,8 @@ use crate::{
     },
     observe,
     vmgexit::{
+        host::{Complaint, GuestState, Observer, Protocol},
         kind::Kind,
-        vcpu::{Complaint, ExitInfo, Vcpu},
         AfterExit,
     },
 };
@@ -136,7 +137,7 @@ impl KvmVcpu {
     }
 }
 
-impl Vcpu for KvmVcpu {
+impl Protocol for KvmVcpu {
     #[inline]
     fn ghcb_msr(&self) -> GhcbMsr {
         // SAFETY: By the invariant, the VMCB is valid; the guest does not run.
@@ -161,7 +162,9 @@ impl Vcpu for KvmVcpu {
         // SAFETY: The livepatch loader has filled the slot; kvm_amd writes the variable when it loads only.
         unsafe { *slot.read_volatile() }
     }
+}
 
+impl GuestState for KvmVcpu {
     fn time_stamp(&self) -> u64 {
         // SAFETY: By the invariant; every 64-bit processor has RDTSC.
         unsafe { imports::kvm_read_l1_tsc(self.vcpu(), _rdtsc()) }
@@ -221,7 +224,9 @@ impl Vcpu for KvmVcpu {
                 .write(msr.0);
         }
     }
+}
 
+impl Observer for KvmVcpu {
     #[inline(always)]
     fn trace_enter(&mut self, exit: ExitInfo) {
         trace::enter(|| self.vcpu_id(), exit.code, exit.info1, exit.info2);

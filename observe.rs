@@ -6,11 +6,10 @@ mod per_cpu;
 mod ratelimit;
 
 use crate::{
-    ghcb_abi::{bitmap::ValidBitmap, msr::GhcbMsr, page::Field, reply::Action},
-    vmgexit::{
-        kind::Kind,
-        vcpu::{Complaint, ExitInfo},
+    ghcb_abi::{
+        bitmap::ValidBitmap, exit_info::ExitInfo, msr::GhcbMsr, page::Field, reply::Action,
     },
+    vmgexit::{host::Complaint, kind::Kind},
 };
 use kernel::{
     debugfs::{Dir, File},

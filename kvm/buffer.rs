@@ -3,7 +3,7 @@
 //! Host memory that stands in for a scratch area.
 
 use super::bindings::kvm_vcpu;
-use crate::{ghcb_abi::page::PAGE_SIZE, vmgexit::vcpu::Purpose};
+use crate::{ghcb_abi::page::PAGE_SIZE, vmgexit::host::Purpose};
 use core::{arch::asm, ffi::c_void, ptr::NonNull, slice};
 use kernel::{alloc::flags, prelude::*};
 

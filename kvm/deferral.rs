@@ -25,15 +25,18 @@ use super::{
 use crate::{
     ghcb_abi::{
         exit_code::ExitCode,
+        exit_info::ExitInfo,
         page::{BufferRange, GuestPage},
         scratch::ScratchArea,
     },
     observe::Counters,
     vmgexit::{
+        carry_out::deferred,
+        host::{Deferred, End, Fault, HoldType, Memory, Scratch, Waiting},
         record::{Record, Words},
+        request::registers::Registers,
         tally::{self, Tallies, Tally},
-        vcpu::{Deferred, End, ExitInfo, Fault, HoldType, Memory, Registers, Scratch, Waiting},
-        waiting, AfterExit,
+        AfterExit,
     },
 };
 use core::{
@@ -83,7 +86,7 @@ pub(crate) unsafe fn is_pending(svm: *const vcpu_svm) -> bool {
 
 /// Writes the reply of a vCPU, if one is pending. May sleep.
 pub(crate) fn deliver(vcpu: &mut KvmVcpu, end: End) {
-    if waiting::deliver(vcpu, end) {
+    if deferred::deliver(vcpu, end) {
         PerCpu.add::<{ Tally::Settled as usize }>();
     }
 }

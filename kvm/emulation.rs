@@ -9,11 +9,12 @@ use crate::{
         reply::{Action, EventInjection},
     },
     vmgexit::{
-        context::Context,
-        instruction::{Emulation, Instruction},
-        mmio::MmioAccess,
-        port_io::{PortAccess, StringTransfer},
-        vcpu::{Emulator, Fulfilment, Registers},
+        host::{Emulator, Fulfilment},
+        request::context::Context,
+        request::instruction::{Emulation, Instruction},
+        request::mmio::MmioAccess,
+        request::port_io::{PortAccess, StringTransfer},
+        request::registers::Registers,
     },
 };
 use core::{mem::MaybeUninit, ptr};
@@ -91,7 +92,7 @@ impl KvmVcpu {
     ///
     /// `svm_complete_emulated_msr()` reports a fault by writing into `sev_es.ghcb`. That is a save area
     /// on this stack for as long as the call lasts. If userspace decides later, a reply is pending, and a fault
-    /// becomes [`End::Failed`](crate::vmgexit::vcpu::End::Failed).
+    /// becomes [`End::Failed`](crate::vmgexit::host::End::Failed).
     #[inline(always)]
     fn emulate_msr(&mut self) -> Fulfilment {
         let mut area = MaybeUninit::<bindings::ghcb_save_area>::uninit();

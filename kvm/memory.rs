@@ -5,7 +5,7 @@
 use super::{buffer::Buffer, imports, user_memory::UserPage, KvmVcpu, PAGE_SHIFT};
 use crate::{
     ghcb_abi::{page::GuestPage, reply::ErrorReason, scratch::ScratchArea},
-    vmgexit::vcpu::{Failure, Fault, Memory, Purpose},
+    vmgexit::host::{Failure, Fault, Memory, Purpose},
 };
 use core::ptr::NonNull;
 

@@ -6,9 +6,12 @@
 //! guest keeps a processor offline. What C alone can complete does not keep the module.
 
 use super::{bindings, imports, user_memory::UserPage, KvmVcpu};
-use crate::vmgexit::{
-    vcpu::{ExitInfo, Fault, HoldType},
-    AfterExit,
+use crate::{
+    ghcb_abi::exit_info::ExitInfo,
+    vmgexit::{
+        host::{Fault, HoldType},
+        AfterExit,
+    },
 };
 
 /// `AP_RESET_HOLD_*` of `arch/x86/kvm/svm/sev.c`.

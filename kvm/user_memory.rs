@@ -5,7 +5,7 @@
 use super::bindings::{self, kvm_memory_slot};
 use crate::{
     ghcb_abi::page::{BufferRange, GuestPage, Qword, PAGE_SIZE, REGISTERS, REPLY, REQUEST},
-    vmgexit::vcpu::Fault,
+    vmgexit::host::Fault,
 };
 use core::{arch::asm, ptr::NonNull};
 

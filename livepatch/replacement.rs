@@ -13,9 +13,9 @@ use crate::{
     vmgexit::{
         self,
         carry_out::{guest_request, page_state},
+        host::End,
         kind::Kind,
         tally::Call,
-        vcpu::End,
     },
 };
 use core::{

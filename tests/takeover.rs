@@ -10,12 +10,11 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use ghcb_rs::{
-    ghcb_abi::exit_code::ExitCode,
+    ghcb_abi::{exit_code::ExitCode, exit_info::ExitInfo},
     vmgexit::{
         record::{Record, Words},
         takeover::{Machine, Set, Takeover},
         tally::{Call, Tallies, Tally},
-        vcpu::ExitInfo,
     },
 };
 use loom::{

@@ -1,50 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is done about the requests of SEV-SNP guests, by the names of [`request`](super::request).
+//! What is done about a request, by the names of [`request`](super::request).
 
-pub mod ap_creation;
-pub mod apic_ids;
+pub(crate) mod ap;
+mod ap_creation;
+mod apic_ids;
+pub mod deferred;
 pub mod fairness;
+pub(crate) mod fault;
 pub mod guest_request;
+mod instruction;
+mod mmio;
 pub mod page_list;
 pub mod page_state;
+mod port_io;
+mod snp;
+pub(crate) mod system;
+mod transfer;
+mod tsc;
 
 use super::{
-    request::snp::SnpRequest,
-    vcpu::{ExitInfo, Failure, Registers, Vcpu},
-    Flow,
+    flow::Flow,
+    host::{Failure, Vcpu},
+    request::{registers::Registers, NaeEvent},
 };
-use crate::ghcb_abi::reply::Reply;
+use crate::ghcb_abi::{exit_info::ExitInfo, reply::Reply, snapshot::Snapshot};
 
-impl SnpRequest {
-    /// Carries the event out. A register that the event returns stays as it was `given`, unless it is told anew.
-    #[inline(never)]
+impl NaeEvent {
+    /// Has the event carried out by the family that it belongs to.
+    #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(
         self,
         vcpu: &mut V,
         page: &V::Page,
-        given: &Registers,
+        snapshot: &Snapshot,
         exit: ExitInfo,
     ) -> Result<Flow<V::Buffer>, Failure> {
-        let flow = match self {
-            Self::PageState(change) => change.carry_out(vcpu, page),
-            Self::Guest(request) => request.carry_out(vcpu),
-            Self::Ap(change) => change.carry_out(vcpu),
-            Self::ApicIds(list) => list.carry_out(vcpu),
-        };
-        // No event returns more than one.
-        let returned = |reply: Reply| {
-            if reply.valid().is_superset_of(exit.returned()) {
-                reply
-            } else {
-                given.returned_with(reply, exit)
+        match self {
+            Self::Instruction(request) => Ok(request.carry_out(vcpu, exit)),
+            Self::PortIo(access) => Ok(access.carry_out(vcpu, exit)),
+            Self::StringIo(transfer) => transfer.carry_out(vcpu, page),
+            Self::Mmio(access) => access.carry_out(vcpu, page),
+            Self::TimeStamp(read) => Ok(read.carry_out(vcpu)),
+            Self::Ap(event) => Ok(event.carry_out(vcpu)),
+            Self::System(event) => Ok(event.carry_out(vcpu)),
+            Self::Snp(event) => event.carry_out(vcpu, page, &Registers::of(snapshot), exit),
+            Self::Nothing => {
+                let given = Registers::of(snapshot);
+                Ok(Flow::Reply(given.returned_with(Reply::no_action(0), exit)))
             }
-        };
-        match flow {
-            Ok(Flow::Reply(reply)) => Ok(Flow::Reply(returned(reply))),
-            Ok(Flow::ReplyAndFail(reply, error)) => Ok(Flow::ReplyAndFail(returned(reply), error)),
-            Err(Failure::Refused(reason)) => Ok(Flow::Reply(returned(Reply::error(reason)))),
-            flow => flow,
         }
     }
 }

@@ -3,11 +3,9 @@
 //! The MSR protocol: requests and responses in the GHCB MSR.
 
 use super::{
-    ap,
-    carry_out::page_state,
+    carry_out::{ap, page_state, system},
+    host::{AfterExit, Complaint, Fulfilment, HoldType, Vcpu},
     kind::Kind,
-    system,
-    vcpu::{AfterExit, Complaint, Fulfilment, HoldType, Vcpu},
 };
 use crate::ghcb_abi::{
     msr::{CpuidRegister, MsrRequest, MsrResponse, DATA_SHIFT, GFN_NONE},

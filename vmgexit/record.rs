@@ -4,9 +4,9 @@
 //!
 //! It is a few words, without a pointer, so that it survives being copied to the vCPU of another VM.
 
-use super::vcpu::ExitInfo;
 use crate::ghcb_abi::{
     exit_code::ExitCode,
+    exit_info::ExitInfo,
     page::{BufferRange, PAGE_SIZE},
     scratch::ScratchArea,
 };

@@ -2,22 +2,28 @@
 
 //! Requests: what a guest may ask for through the page, and nothing else.
 
+pub mod ap;
 pub mod ap_creation;
 pub mod apic_ids;
+pub mod context;
 pub mod guest_request;
+pub mod instruction;
+pub mod mmio;
 pub mod page_state;
+pub mod port_io;
+pub mod registers;
 pub mod snp;
+pub mod system;
+pub mod tsc;
 
-use super::{
-    ap::ApEvent,
-    instruction::InstructionRequest,
-    mmio::{self, MmioAccess},
-    port_io::{self, PortAccess, StringTransfer},
-    system::SystemEvent,
-    tsc::TimeStampRead,
-};
 use crate::ghcb_abi::{event::Family, reply::ErrorReason, snapshot::Snapshot, version::Version};
+use ap::ApEvent;
+use instruction::InstructionRequest;
+use mmio::MmioAccess;
+use port_io::{PortAccess, PortIo, StringTransfer};
 use snp::SnpRequest;
+use system::SystemEvent;
+use tsc::TimeStampRead;
 
 /// An NAE event that the specification allows, with every operand checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +61,15 @@ impl NaeEvent {
         match snapshot.exit_code().family() {
             Some(Family::Instruction) => Ok(Self::Instruction(InstructionRequest::new(snapshot))),
             Some(Family::TimeStamp) => Ok(Self::TimeStamp(TimeStampRead::decode(snapshot))),
-            Some(Family::PortIo) => port_io::decode(snapshot, version, gpa),
-            Some(Family::Mmio) => mmio::decode(snapshot, version, gpa),
+            Some(Family::PortIo) => Ok(match port_io::decode(snapshot, version, gpa)? {
+                PortIo::Access(access) => Self::PortIo(access),
+                PortIo::String(transfer) => Self::StringIo(transfer),
+                PortIo::Nothing => Self::Nothing,
+            }),
+            Some(Family::Mmio) => {
+                let access = mmio::decode(snapshot, version, gpa)?;
+                Ok(access.map_or(Self::Nothing, Self::Mmio))
+            }
             Some(Family::Ap) => ApEvent::decode(snapshot).map(Self::Ap),
             Some(Family::System) => SystemEvent::decode(snapshot).map(Self::System),
             Some(Family::Snp) => SnpRequest::decode(snapshot, version, gpa).map(Self::Snp),

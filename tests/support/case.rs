@@ -12,9 +12,10 @@ use ghcb_rs::{
         version::Version,
     },
     vmgexit::{
+        host::Fulfilment,
         host::{CertificateAnswer, FirmwareAnswer, HostFault, RangeAnswer},
         kind::Kind,
-        vcpu::{Fulfilment, Registers},
+        request::registers::Registers,
         AfterExit,
     },
 };

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use ghcb_rs::{
     ghcb_abi::exit_code::ExitCode,
     vmgexit::{
-        instruction::Instruction,
-        port_io::Direction,
-        vcpu::{Fulfilment, HoldType},
+        host::{Fulfilment, HoldType},
+        request::instruction::Instruction,
+        request::port_io::Direction,
     },
 };
 

@@ -5,11 +5,12 @@
 use ghcb_rs::{
     ghcb_abi::{exit_code::ExitCode, ioio::IoSize},
     vmgexit::{
-        context::Context,
-        instruction::{Emulation, Instruction},
-        mmio::MmioAccess,
-        port_io::{PortAccess, StringTransfer},
-        vcpu::{Emulator, Fulfilment, Registers},
+        host::{Emulator, Fulfilment},
+        request::context::Context,
+        request::instruction::{Emulation, Instruction},
+        request::mmio::MmioAccess,
+        request::port_io::{PortAccess, StringTransfer},
+        request::registers::Registers,
     },
 };
 

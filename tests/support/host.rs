@@ -8,6 +8,7 @@ use ghcb_rs::{
     ghcb_abi::{
         bitmap::ValidBitmap,
         exit_code::ExitCode,
+        exit_info::ExitInfo,
         msr::GhcbMsr,
         page::Field,
         reply::{Action, Reply},
@@ -16,13 +17,14 @@ use ghcb_rs::{
     },
     vmgexit::{
         self,
-        context::Context,
         host::PageRange,
-        instruction::Emulation,
+        host::{Complaint, Fulfilment, GuestState, HoldType, Observer, Protocol},
         kind::Kind,
-        mmio::MmioAccess,
-        port_io::{PortAccess, StringTransfer},
-        vcpu::{Complaint, ExitInfo, Fulfilment, HoldType, Registers, Vcpu},
+        request::context::Context,
+        request::instruction::Emulation,
+        request::mmio::MmioAccess,
+        request::port_io::{PortAccess, StringTransfer},
+        request::registers::Registers,
         AfterExit,
     },
 };
@@ -248,7 +250,7 @@ impl Host {
     }
 }
 
-impl Vcpu for Host {
+impl Protocol for Host {
     fn ghcb_msr(&self) -> GhcbMsr {
         GhcbMsr(self.msr)
     }
@@ -265,7 +267,9 @@ impl Vcpu for Host {
     fn c_bit(&self) -> u8 {
         51
     }
+}
 
+impl GuestState for Host {
     fn time_stamp(&self) -> u64 {
         self.tsc
     }
@@ -299,7 +303,9 @@ impl Vcpu for Host {
     fn terminate(&mut self) {
         self.log.push(Call::Terminate);
     }
+}
 
+impl Observer for Host {
     fn trace_enter(&mut self, exit: ExitInfo) {
         self.log
             .push(Call::TraceEnter(exit.code.0, exit.info1, exit.info2));

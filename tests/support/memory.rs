@@ -4,7 +4,7 @@
 
 use ghcb_rs::{
     ghcb_abi::{page::GuestPage, reply::ErrorReason, scratch::ScratchArea},
-    vmgexit::vcpu::{Failure, Fault, Memory, Purpose},
+    vmgexit::host::{Failure, Fault, Memory, Purpose},
 };
 
 use super::{page::View, Call, Host, GPA};

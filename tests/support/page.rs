@@ -11,7 +11,7 @@ use std::{
 
 use ghcb_rs::{
     ghcb_abi::page::{BufferRange, GuestPage, Qword, PAGE_SIZE},
-    vmgexit::vcpu::Fault,
+    vmgexit::host::Fault,
 };
 
 const WORDS: usize = PAGE_SIZE / 8;

@@ -3,11 +3,13 @@
 //! Exits that wait for userspace or a SIPI.
 
 use ghcb_rs::{
-    ghcb_abi::{exit_code::ExitCode, page::Field, scratch::ScratchArea},
+    ghcb_abi::{exit_code::ExitCode, exit_info::ExitInfo, page::Field, scratch::ScratchArea},
     vmgexit::{
+        carry_out::deferred,
+        host::{Deferred, End, Fault, HoldType, Scratch, Waiting},
         record::{Record, Words},
-        vcpu::{Deferred, End, ExitInfo, Fault, HoldType, Registers, Scratch, Waiting},
-        waiting, AfterExit,
+        request::registers::Registers,
+        AfterExit,
     },
 };
 
@@ -158,7 +160,7 @@ impl Host {
     /// KVM takes in what userspace did, or the vCPU is about to run; whether a reply was pending.
     pub fn end(&mut self, end: End) -> bool {
         let call = self.begin_call()();
-        let was_pending = waiting::deliver(self, end);
+        let was_pending = deferred::deliver(self, end);
         drop(call);
         was_pending
     }

@@ -16,9 +16,10 @@ use ghcb_rs::{
         version::Version,
     },
     vmgexit::{
+        host::{End, Fulfilment},
+        request::registers::Registers,
         takeover::{Machine, Set, Takeover},
         tally::{self, Call, Tallies, Tally},
-        vcpu::{End, Fulfilment, Registers},
         AfterExit,
     },
 };

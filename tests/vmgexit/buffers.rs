@@ -12,10 +12,10 @@ use ghcb_rs::{
         version::Version,
     },
     vmgexit::{
+        host::{End, Fulfilment},
         kind::Kind,
-        mmio::MmioAccess,
-        port_io::{Direction, StringTransfer},
-        vcpu::{End, Fulfilment},
+        request::mmio::MmioAccess,
+        request::port_io::{Direction, StringTransfer},
         AfterExit,
     },
 };

@@ -6,12 +6,13 @@ use ghcb_rs::{
     ghcb_abi::{
         bitmap::ValidBitmap,
         exit_code::ExitCode,
+        exit_info::ExitInfo,
         msr::GhcbMsr,
         page::Field,
         reply::ErrorReason,
         terminate::{ReasonSet, Termination},
     },
-    vmgexit::vcpu::{Complaint, ExitInfo},
+    vmgexit::host::Complaint,
 };
 
 use crate::support::{Call, Host, GPA};

@@ -5,8 +5,8 @@
 use ghcb_rs::{
     ghcb_abi::{exit_code::ExitCode, page::Field::*, reply::Action},
     vmgexit::{
+        host::{End, Fulfilment},
         kind::Kind,
-        vcpu::{End, Fulfilment},
         AfterExit,
     },
 };

@@ -10,10 +10,11 @@ use ghcb_rs::{
         version::Version,
     },
     vmgexit::{
-        context::Context,
-        instruction::{Emulation, Instruction},
+        host::{End, Fulfilment},
         kind::Kind,
-        vcpu::{End, Fulfilment, Registers},
+        request::context::Context,
+        request::instruction::{Emulation, Instruction},
+        request::registers::Registers,
         AfterExit,
     },
 };

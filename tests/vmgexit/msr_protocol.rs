@@ -10,9 +10,10 @@ use ghcb_rs::{
         version::Version,
     },
     vmgexit::{
-        instruction::{Emulation, Instruction},
+        host::{Fulfilment, HoldType},
         kind::Kind,
-        vcpu::{Fulfilment, HoldType, Registers},
+        request::instruction::{Emulation, Instruction},
+        request::registers::Registers,
         AfterExit,
     },
 };

@@ -10,9 +10,9 @@ use ghcb_rs::{
         reply::{ErrorReason, EventInjection},
     },
     vmgexit::{
+        host::{End, Fulfilment},
         kind::Kind,
-        port_io::{Direction, PortAccess},
-        vcpu::{End, Fulfilment},
+        request::port_io::{Direction, PortAccess},
     },
 };
 

@@ -9,7 +9,7 @@ use ghcb_rs::{
         page::Field,
         reply::{Action, ErrorReason},
     },
-    vmgexit::{kind::Kind, vcpu::Fulfilment, AfterExit},
+    vmgexit::{host::Fulfilment, kind::Kind, AfterExit},
 };
 use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use ghcb_rs::{
         page::Field::Rax,
         reply::{Action, ErrorReason},
     },
-    vmgexit::{kind::Kind, vcpu::HoldType, AfterExit},
+    vmgexit::{host::HoldType, kind::Kind, AfterExit},
 };
 
 use crate::{

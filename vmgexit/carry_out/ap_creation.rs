@@ -5,9 +5,9 @@
 use crate::{
     ghcb_abi::reply::{ErrorReason, Reply},
     vmgexit::{
+        flow::Flow,
+        host::{Failure, Vcpu},
         request::ap_creation::{ApChange, Change},
-        vcpu::{Failure, Vcpu},
-        Flow,
     },
 };
 

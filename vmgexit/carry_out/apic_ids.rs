@@ -8,9 +8,9 @@ use crate::{
         reply::{ErrorReason, Reply},
     },
     vmgexit::{
+        flow::Flow,
+        host::{Failure, Vcpu},
         request::{apic_ids::ApicIdList, guest_request::is_page_aligned},
-        vcpu::{Failure, Vcpu},
-        Flow,
     },
 };
 

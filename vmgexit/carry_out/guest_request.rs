@@ -5,6 +5,7 @@
 //! The message is read once, as a whole. What it is about is decided from the copy, which is what the firmware
 //! gets, also after userspace has been asked for certificates.
 
+use super::deferred;
 use crate::{
     ghcb_abi::{
         guest_request::{GuestRequestStatus, MessageType, VmmError},
@@ -13,10 +14,9 @@ use crate::{
         scratch::ScratchArea,
     },
     vmgexit::{
-        host::CertificateAnswer,
+        flow::Flow,
+        host::{AfterExit, CertificateAnswer, End, Failure, Scratch, Vcpu},
         request::guest_request::{is_page_aligned, GuestRequest},
-        vcpu::{End, Failure, Scratch, Vcpu},
-        waiting, AfterExit, Flow,
     },
 };
 
@@ -122,6 +122,6 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         Some(_) => reply,
         None => vcpu.registers().returned_with(reply, deferred.exit),
     };
-    waiting::finish(vcpu, &deferred, &reply);
+    deferred::finish(vcpu, &deferred, &reply);
     outcome
 }

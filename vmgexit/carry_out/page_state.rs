@@ -5,7 +5,10 @@
 //! Header and entries are read once. From then on only the copy counts, which is as long as the list, and goes
 //! along when userspace is asked. What the guest sees of the progress is written at the end, with the reply.
 
-use super::page_list::{Next, PageList};
+use super::{
+    deferred,
+    page_list::{Next, PageList},
+};
 use crate::{
     ghcb_abi::{
         msr::MsrResponse,
@@ -15,10 +18,9 @@ use crate::{
         scratch::ScratchArea,
     },
     vmgexit::{
-        host::{PageRange, RangeAnswer},
+        flow::Flow,
+        host::{AfterExit, End, Failure, PageRange, RangeAnswer, Scratch, Vcpu},
         request::page_state::PageStateChange,
-        vcpu::{End, Failure, Scratch, Vcpu},
-        waiting, AfterExit, Flow,
     },
 };
 
@@ -101,7 +103,7 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         }
         _ => PscStatus::GENERIC,
     };
-    waiting::finish(vcpu, &deferred, &reply(status));
+    deferred::finish(vcpu, &deferred, &reply(status));
     AfterExit::Resume
 }
 

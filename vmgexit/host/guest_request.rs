@@ -2,7 +2,7 @@
 
 //! Messages of the guest to the firmware, and certificates from userspace.
 
-use crate::vmgexit::memory::Memory;
+use super::memory::Memory;
 
 /// Guest memory that cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

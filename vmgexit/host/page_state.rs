@@ -2,7 +2,7 @@
 
 //! Pages that become private or shared: userspace does it.
 
-use crate::vmgexit::memory::Memory;
+use super::memory::Memory;
 
 /// A range of guest memory that changes its state. C: `KVM_HC_MAP_GPA_RANGE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

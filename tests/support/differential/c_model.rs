@@ -3,10 +3,7 @@
 //! What KVM's C handler does with an exit of a guest with SEV-ES or SEV-SNP, from the tables of the protocol and the
 //! behaviour of `arch/x86/kvm/svm/sev.c` (7.3). Deliberately naive, and without a line of `ghcb_abi`.
 
-use ghcb_rs::vmgexit::{
-    vcpu::{Fulfilment, Registers},
-    AfterExit,
-};
+use ghcb_rs::vmgexit::{host::Fulfilment, request::registers::Registers, AfterExit};
 
 use super::super::{
     case::{Case, MEMORY},

@@ -9,9 +9,9 @@ use ghcb_rs::{
         reply::{Action, ErrorReason},
     },
     vmgexit::{
+        host::End,
         host::{CertificateAnswer, FirmwareAnswer, HostFault},
         kind::Kind,
-        vcpu::End,
         AfterExit,
     },
 };

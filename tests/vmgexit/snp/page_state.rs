@@ -9,7 +9,7 @@ use ghcb_rs::{
         psc::{PscEntry, PscStatus},
         reply::{Action, ErrorReason},
     },
-    vmgexit::{host::RangeAnswer, kind::Kind, vcpu::End, AfterExit},
+    vmgexit::{host::End, host::RangeAnswer, kind::Kind, AfterExit},
 };
 
 use super::{

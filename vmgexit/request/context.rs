@@ -24,7 +24,7 @@ impl Context {
 
     /// The context in a snapshot that holds these fields.
     #[inline(always)]
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
+    pub(in crate::vmgexit) fn of(snapshot: &Snapshot) -> Self {
         Self {
             cpl: snapshot.cpl(),
             xcr0: snapshot.get(Field::Xcr0),

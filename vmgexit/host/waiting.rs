@@ -3,16 +3,12 @@
 //! Exits that wait for userspace or a SIPI, and how they end.
 
 use super::{
+    after_exit::AfterExit,
     memory::{Fault, Memory, Scratch},
-    unreachable_page,
-    vcpu::{ExitInfo, Registers, Vcpu},
-    AfterExit,
 };
-use crate::ghcb_abi::{
-    exit_code::ExitCode,
-    guest_request::GuestRequestStatus,
-    reply::{EventInjection, Reply},
-    scratch::ScratchArea,
+use crate::{
+    ghcb_abi::{exit_info::ExitInfo, scratch::ScratchArea},
+    vmgexit::request::registers::Registers,
 };
 
 /// How a vCPU came to wait for a SIPI. C: `AP_RESET_HOLD_*`.
@@ -44,21 +40,6 @@ pub struct Deferred<B> {
     pub exit: ExitInfo,
     /// A scratch area, or for a guest request the page with the message, and the copy of it.
     pub data: Option<(ScratchArea, B)>,
-}
-
-impl<B> Deferred<B> {
-    /// The reply, if KVM's registers are those after the exit.
-    fn reply(&self, end: End, after: &Registers) -> Reply {
-        let reply = match (end, self.exit.code) {
-            (End::Failed, _) => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
-            // Nobody has said that the firmware was asked.
-            (_, ExitCode::EXT_GUEST_REQUEST) => {
-                Reply::no_action(GuestRequestStatus::FAILED.to_info2())
-            }
-            _ => Reply::no_action(0),
-        };
-        after.returned_with(reply, self.exit)
-    }
 }
 
 /// A vCPU whose exits can wait.
@@ -97,42 +78,4 @@ pub trait Waiting: Memory {
         exit: ExitInfo,
         registers: &Registers,
     ) -> Result<(), Fault>;
-}
-
-/// Writes the reply of a deferred exit. May sleep. False if there is none.
-pub fn deliver<V: Vcpu>(vcpu: &mut V, end: End) -> bool {
-    let Some(deferred) = vcpu.take_deferred(end) else {
-        return false;
-    };
-    let reply = deferred.reply(end, &vcpu.registers());
-    finish(vcpu, &deferred, &reply);
-    true
-}
-
-/// Writes the reply of a deferred exit, and before it what the guest receives. May sleep.
-pub(super) fn finish<V: Vcpu>(vcpu: &mut V, deferred: &Deferred<V::Buffer>, reply: &Reply) {
-    let written = vcpu.open(deferred.gpa).and_then(|page| {
-        let written = write(vcpu, &page, deferred, reply);
-        vcpu.close(page);
-        written
-    });
-    if written.is_err() {
-        unreachable_page(vcpu);
-    }
-}
-
-/// Writes what a deferred exit brought to its page.
-fn write<V: Vcpu>(
-    vcpu: &mut V,
-    page: &V::Page,
-    deferred: &Deferred<V::Buffer>,
-    reply: &Reply,
-) -> Result<(), Fault> {
-    match &deferred.data {
-        Some((area, data)) if deferred.exit.receives() => vcpu.put_back(page, *area, data)?,
-        _ => {}
-    }
-    reply.write(page)?;
-    vcpu.trace_exit(deferred.exit.code, reply);
-    Ok(())
 }

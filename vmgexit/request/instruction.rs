@@ -3,11 +3,11 @@
 //! Instructions that KVM emulates on registers: CPUID, RDMSR, WRMSR, RDPMC, INVD, WBINVD, MONITOR,
 //! MWAIT and VMMCALL.
 
-use super::{
-    kind::Kind,
-    vcpu::{Fulfilment, Registers, Vcpu},
+use super::registers::Registers;
+use crate::{
+    ghcb_abi::{exit_code::ExitCode, snapshot::Snapshot},
+    vmgexit::kind::Kind,
 };
-use crate::ghcb_abi::{exit_code::ExitCode, reply::EventInjection, snapshot::Snapshot};
 
 /// Which instruction: the intercept that KVM handles as if the processor had reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Emulation {
 
 /// A request to emulate an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InstructionRequest(Emulation);
+pub struct InstructionRequest(pub(crate) Emulation);
 
 impl InstructionRequest {
     /// Takes the operands from a snapshot.
@@ -61,17 +61,5 @@ impl InstructionRequest {
             instruction,
             registers: Registers::of(snapshot),
         })
-    }
-
-    /// Lets KVM emulate it.
-    #[inline(always)]
-    pub(super) fn emulate<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
-        match (vcpu.emulate(&self.0), self.0.instruction.exit_code) {
-            // An MSR access that KVM does not allow raises #GP.
-            (Fulfilment::Error, ExitCode::MSR) => {
-                Fulfilment::Exception(EventInjection::GP_WITHOUT_ERROR_CODE)
-            }
-            (fulfilment, _) => fulfilment,
-        }
     }
 }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a host shows of its guests' exits: counters, tracepoints, complaints.
+
+use super::after_exit::AfterExit;
+use crate::{
+    ghcb_abi::{
+        bitmap::ValidBitmap,
+        exit_code::ExitCode,
+        exit_info::ExitInfo,
+        msr::GhcbMsr,
+        reply::{Action, ErrorReason, Reply},
+        terminate::Termination,
+    },
+    vmgexit::kind::Kind,
+};
+
+/// Something that the guest did wrong, or that a host's administrator may want to know.
+#[derive(Clone, Copy, Debug)]
+pub enum Complaint {
+    /// The page cannot be reached: null, not in guest memory, read-only, or gone.
+    UnreachablePage(u64),
+    /// A request got an error reply.
+    Refused {
+        /// What it was about.
+        exit: ExitInfo,
+        /// What the guest marked valid.
+        valid: ValidBitmap,
+        /// SW_SCRATCH, zero if not valid.
+        scratch: u64,
+        /// Why.
+        reason: ErrorReason,
+    },
+    /// A value of the GHCB MSR that is no request.
+    UnknownMsr(GhcbMsr),
+    /// The guest ends itself by the MSR protocol.
+    TerminatedByMsr(Termination),
+    /// The guest ends itself by an event.
+    Terminated {
+        /// SW_EXITINFO1: reason.
+        info1: u64,
+        /// SW_EXITINFO2: information about it.
+        info2: u64,
+    },
+    /// The guest met a #VC that it cannot handle.
+    UnsupportedEvent {
+        /// SW_EXITINFO1: the exit code in question.
+        info1: u64,
+        /// SW_EXITINFO2: information about it.
+        info2: u64,
+    },
+}
+
+/// Counters, tracepoints and the log of a host.
+pub trait Observer {
+    /// Traces a request in the page. Tracepoint `kvm_vmgexit_enter`.
+    fn trace_enter(&mut self, exit: ExitInfo);
+
+    /// Traces a reply in the page. Tracepoint `kvm_vmgexit_exit`.
+    fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply);
+
+    /// Whether an MSR tracepoint is enabled.
+    fn traces_msr(&self) -> bool;
+
+    /// Traces a request in the MSR. Tracepoint `kvm_vmgexit_msr_protocol_enter`.
+    fn trace_msr_enter(&mut self, msr: GhcbMsr);
+
+    /// Traces what the MSR now holds. Tracepoint `kvm_vmgexit_msr_protocol_exit`.
+    fn trace_msr_exit(&mut self, outcome: AfterExit);
+
+    /// Counts an exit and what was answered.
+    fn count(&mut self, kind: Kind, action: Action);
+
+    /// Writes a complaint to the host's log, at a limited rate.
+    fn complain(&mut self, complaint: Complaint);
+}
