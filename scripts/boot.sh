@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Payloads for the emulated host, and runs of it.
+# Payloads for the emulated host, and runs of it: for on-host, and for the programs that boot several hosts.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,9 +16,6 @@ new_run() {
 
 # add_module: put ghcb_rs.ko into the payload.
 add_module() { cp "$cache/module/ghcb_rs.ko" "$run/payload/"; }
-
-# certificates: of the emulated chip, in $cache/certificates.
-certificates() { in_root /checkout/emulator/kds /cache/emulator/qemu-system-x86_64 /cache/certificates; }
 
 # add_guests GUESTS: put whole guests into the payload, and what runs and verifies them (emulator/tests/guests).
 add_guests() {
