@@ -16,7 +16,7 @@
 ## make mutants      deliberate faults of the handler: which test catches which
 ## make kselftests   the kernel's KVM selftests: the same results with the module as without
 ## make bench        what a VMGEXIT costs by C and by Rust, in instructions
-## make changeover   the module goes out and in each second while two guests boot (GUEST=sev-es, sev-snp)
+## make changeover   remove and insert the module each second while two guests boot (GUEST=sev-es, sev-snp)
 ## make fairness     a limit on SEV-SNP guests' messages to the secure processor: they get their answers in the end
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages

@@ -66,7 +66,7 @@ impl kernel::InPlaceModule for GhcbRs {
     }
 }
 
-/// Refuses a machine or parameters that the module is not for.
+/// Fails on a machine without SEV-ES, and on parameters that are out of range.
 fn check() -> Result {
     if !kvm::identity::cpu_has_sev_es() {
         pr_err!("this processor has no SEV-ES, or its firmware hides it: nothing to do here\n");

@@ -230,7 +230,7 @@ pub(crate) fn enable(module: &'static ThisModule) -> Result {
         klp_enable_patch(PATCH.0.get())
     };
     if let Err(error) = to_result(result) {
-        pr_err!("the kernel's livepatch core refused the patch of kvm_amd ({error:?}): see the lines above\n");
+        pr_err!("the kernel's livepatch core refused the patch of kvm_amd ({error:?}): see the messages above\n");
         // The functions may have been redirected for a moment.
         end();
         // A module whose initialization fails is freed, whoever holds a reference to it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an administrator can see: counters by event, and messages at a limited rate.
+//! Counters by event in debugfs, and messages in the log at a limited rate.
 
 mod per_cpu;
 mod ratelimit;
@@ -97,7 +97,7 @@ fn write_events(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "total\t{}\t{}\t{}", all.0, all.1, all.2)
 }
 
-/// The files in debugfs, which go when this is dropped.
+/// The files in debugfs. Dropping this removes them.
 #[pin_data]
 pub(crate) struct Files {
     #[pin]

@@ -56,7 +56,7 @@ impl Buffer {
     /// Bytes of `kvm_vcpu.arch.pio_data`.
     const MOST_IN_VCPU: usize = PAGE_SIZE;
 
-    /// The place in the vCPU that holds `len` bytes, with what is there.
+    /// The storage in the vCPU that holds `len` bytes, with its present contents.
     ///
     /// # Safety
     ///

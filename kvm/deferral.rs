@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Exits whose reply is pending: userspace says what it is, and nothing of the page is kept meanwhile.
+//! Exits whose reply is pending: userspace determines it, and until then the page is neither mapped nor pinned.
 //!
 //! The reply is written when KVM takes in what userspace did, or at the latest before the vCPU runs again.
 //! Both are in KVM_RUN with preemption on, where a page that is not present comes back.
@@ -225,7 +225,7 @@ impl KvmVcpu {
         unsafe { (*self.sev()).es_active }
     }
 
-    /// Takes back what KVM has prepared for userspace: nobody will complete it.
+    /// Clears what KVM has prepared for userspace, so that KVM does not complete it.
     #[cold]
     pub(crate) fn cancel_userspace_exit(&mut self) {
         // SAFETY: By the invariant, these fields are this task's alone.
@@ -321,12 +321,12 @@ unsafe fn set_infos(sev_es: *mut vcpu_sev_es_state, infos: [u64; 2]) {
 
 /// Writes a table of pending replies: process ID of the VMM, and vCPU, a line each.
 ///
-/// Nobody is waited for with KVM's lock held, which keeps VMs and their vCPUs, and which KVM's own files
-/// of statistics take, too.
+/// KVM's lock is held, as KVM's own statistics files hold it, so that no VM and no vCPU is freed. Nothing waits for a
+/// vCPU under it.
 ///
 /// # Safety
 ///
-/// kvm_amd is there, and stays.
+/// kvm_amd is loaded, and is not unloaded during the call.
 pub(crate) unsafe fn write_pending(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if tally::pending(&PerCpu) == 0 {
         return Ok(());
@@ -354,7 +354,7 @@ pub(crate) unsafe fn write_pending(f: &mut fmt::Formatter<'_>) -> fmt::Result {
 ///
 /// # Safety
 ///
-/// `kvm` is one of kvm_amd's, and neither it nor a vCPU of it goes.
+/// `kvm` is a VM of kvm_amd's; neither it nor one of its vCPUs is freed during the call.
 unsafe fn write_pending_of(kvm: *mut kvm, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     // SAFETY: By the caller. C: `kvm_for_each_vcpu()`.
     unsafe {

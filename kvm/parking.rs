@@ -3,7 +3,7 @@
 //! AP reset hold: exits that wait for a SIPI as C leaves them, for C to complete.
 //!
 //! KVM's delivery of a SIPI writes into the page that is mapped, and a vCPU may be held for as long as its
-//! guest keeps a processor offline. What C alone can complete does not keep the module.
+//! guest keeps a processor offline. The module may be unloaded while C completes such an exit.
 
 use super::{bindings, imports, user_memory::UserPage, KvmVcpu};
 use crate::{

@@ -123,7 +123,7 @@ macro_rules! replaced {
             )*)*}
 
             /// Addresses of the functions that are replaced. The livepatch loader fills them in when kvm_amd is loaded, and
-            /// clears them when it goes.
+            /// clears them when kvm_amd is unloaded.
             #[allow(dead_code, reason = "some are found in `ALL` alone")]
             pub(crate) mod entry {
                 extern "C" {$($(
@@ -145,8 +145,8 @@ macro_rules! variables {
     ($($object:ident { $($name:ident: $type:ty;)* })*) => {
         $($(slot!($object $name);)*)*
         kernel::macros::paste! {
-            /// Addresses of variables. The livepatch loader fills them in when kvm_amd is loaded, and clears them when it goes;
-            /// those of the kernel proper are there always.
+            /// Addresses of variables. The livepatch loader fills them in when kvm_amd is loaded, and clears them at its unload;
+            /// those of the kernel proper are always set.
             #[expect(improper_ctypes, reason = "the kernel's structures hold empty ones, which C never passes by value")]
             pub(crate) mod address {
                 use super::super::bindings::*;

@@ -48,7 +48,7 @@ impl Tracepoint {
         }
     }
 
-    /// Whether someone listens.
+    /// Whether the tracepoint is enabled.
     #[inline(always)]
     fn is_enabled(self) -> bool {
         self.listeners() > 0
@@ -172,7 +172,7 @@ pub(super) fn exit(
     }
 }
 
-/// Whether someone listens to either of the tracepoints for the MSR.
+/// Whether either of the MSR tracepoints is enabled.
 #[inline(always)]
 pub(super) fn is_msr_traced() -> bool {
     Tracepoint::MsrEnter.listeners() | Tracepoint::MsrExit.listeners() != 0

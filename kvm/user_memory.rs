@@ -163,7 +163,7 @@ impl UserPage {
 ///
 /// # Safety
 ///
-/// The one side are user addresses, the other is `len` bytes of memory that nobody else uses.
+/// One side is user addresses; the other is `len` bytes of memory that only this task uses.
 unsafe fn copy(from: usize, to: usize, len: usize) -> Result<(), Fault> {
     // SAFETY: By the caller; the kernel runs with the direction flag clear.
     unsafe {

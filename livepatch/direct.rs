@@ -87,7 +87,7 @@ impl Redirection {
     ///
     /// # Safety
     ///
-    /// As for [`entry()`](Self::entry), and nobody else attaches or detaches meanwhile.
+    /// As for [`entry()`](Self::entry), and no other task attaches or detaches during the call.
     pub(super) unsafe fn attach(&self) -> Result {
         if self.is_attached.load(Relaxed) != 0 {
             return Ok(());
@@ -117,7 +117,7 @@ impl Redirection {
     ///
     /// # Safety
     ///
-    /// Nobody else attaches or detaches meanwhile.
+    /// No other task attaches or detaches during the call.
     pub(super) unsafe fn detach(&self) -> bool {
         if self.is_attached.load(Relaxed) == 0 {
             return true;

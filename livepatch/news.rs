@@ -37,7 +37,7 @@ pub(super) fn given_back() {
     }
 }
 
-/// They are no longer, because kvm_amd goes. `waits`: and will be again when it comes.
+/// VMGEXITs are no longer answered here, because kvm_amd is being unloaded. `waits`: and will be again when it comes.
 pub(super) fn gone(waits: bool) {
     if HAS_TAKEN_OVER.xchg(0, Relaxed) == 0 {
         return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a vCPU remembers of an exit whose reply is pending.
+//! The record that a vCPU keeps of an exit whose reply is pending.
 //!
 //! It is a few words, without a pointer, so that it survives being copied to the vCPU of another VM.
 

@@ -2,9 +2,9 @@
 
 //! How functions of KVM's are taken over and given back: in which order, and when the module may go.
 //!
-//! There are two sets. *Handling* answers new exits; giving it back takes effect at once, and waits for
-//! nobody. *Delivery* writes replies that are pending, for which a VMM may take as long as it likes: it stays
-//! until there is none, and with it the module, which holds a reference to itself.
+//! There are two sets. *Handling* answers new exits; giving it back takes effect at once, without waiting for
+//! a vCPU. *Delivery* writes replies that are pending, for which a VMM may take any time: it stays
+//! taken over until no reply is pending, and until then the module holds a reference to itself.
 //!
 //! ```text
 //!            begin()                end()                look()                 look()
@@ -13,7 +13,7 @@
 //!      and a reference                            deliver                        inside
 //! ```
 //!
-//! C knows nothing of pending replies, and need not: while there are any, all that could meet one is ours.
+//! C has no code for pending replies: while there is one, each function that could meet it is replaced.
 //!
 //! A machine that does not give a set back never will. Then that set stays ours, and so does the module's reference to
 //! itself: a jump into memory that has been freed is worse than a module that nobody can remove.
@@ -49,7 +49,7 @@ pub trait Machine {
     fn detach(&mut self, set: Set) -> bool;
 
     /// Waits until each call that had begun when its function was given back has been counted, and each
-    /// that has been counted as over has left the module. Waits for nobody who sleeps.
+    /// that has been counted as over has left the module. Does not wait for calls that sleep.
     fn settle(&mut self);
 
     /// Takes a reference to the module, which must have one.

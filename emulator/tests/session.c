@@ -126,7 +126,7 @@ static bool owners_secret(void)
         !measured(vm, &t, 0, digest)) {
         return false;
     }
-    /* With other keys than the session's it is nobody's */
+    /* With other keys than the session's, the firmware does not accept it */
     memcpy(packet, secret_text, 32);
     packet_seal(hdr, 1, &other, vm->measure, packet, 32);
     if (!vm_sev(vm, KVM_SEV_LAUNCH_SECRET, &l) || vm->error != 0xb) {

@@ -15,7 +15,7 @@ static BURST: AtomicU32 = AtomicU32::new(1);
 /// More ASIDs than a processor has for encrypted guests: no two VMs share a place in [`DUE`].
 const PLACES: usize = 1024;
 
-/// What is remembered of each VM: see [`Limit::admit`]. A VM with the ASID of one that is gone begins with what
+/// What is remembered of each VM: see [`Limit::admit`]. A VM with the ASID of a destroyed one begins with what
 /// that one left, which no longer matters after a moment.
 static DUE: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
 

@@ -71,7 +71,7 @@ encrypted_guest() {
 		-append "console=ttyS0 panic=-1 rdinit=/init ${guest_parameters:-}" </dev/null
 }
 
-# sev_guest VCPUS [POLICY]: an SEV guest, which nobody may debug.
+# sev_guest VCPUS [POLICY]: an SEV guest, by default with a policy that forbids debugging.
 sev_guest() {
 	local bits
 	bits=$(cbit) || return

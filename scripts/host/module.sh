@@ -70,7 +70,7 @@ before_kvm() {
 		said "$waits" "$answers"
 }
 
-# It says when kvm_amd has gone and come, and when it is given back.
+# It logs when kvm_amd is unloaded and loaded again, and when VMGEXITs are given back to it.
 says_what_happens() {
 	clean && load_kvm && dmesg -C && enable && said "$answers" && unload_kvm && said "$answers" "$gone" && load_kvm &&
 		said "$answers" "$gone" "$answers" && disable && said "$answers" "$gone" "$answers" "$given_back"

@@ -130,14 +130,14 @@ pub struct Host {
     pub tsc_aux: u64,
     pub dr7: u64,
     pub jump_table: u64,
-    /// Whether someone listens to the tracepoints for the MSR.
+    /// Whether an MSR tracepoint is enabled.
     pub traced: bool,
     pub registers: Registers,
     /// The context of each request.
     pub contexts: Vec<Context>,
     pub sev_es: SevEs,
     pub snp: Snp,
-    /// What userspace says to KVM, in the vCPU. C: `mmio_fragments`, `pio_data`.
+    /// What userspace has returned to KVM, in the vCPU. C: `mmio_fragments`, `pio_data`.
     pub in_vcpu: Vec<u8>,
     /// Exit code of a parked exit.
     pub parked: u64,
@@ -225,7 +225,7 @@ impl Host {
         }
     }
 
-    /// The host does something that may sleep: the module must not go meanwhile.
+    /// The host does something that may sleep: the call must be counted, so that the module is not unloaded during it.
     pub(super) fn may_sleep(&self) {
         assert_eq!(
             self.in_flight.get(),

@@ -58,7 +58,7 @@ fn write<V: Vcpu>(
 fn reply(end: End, exit: ExitInfo, after: &Registers) -> Reply {
     let reply = match (end, exit.code) {
         (End::Failed, _) => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
-        // Nobody has said that the firmware was asked.
+        // The exit ended before the firmware was asked.
         (_, ExitCode::EXT_GUEST_REQUEST) => Reply::no_action(GuestRequestStatus::FAILED.to_info2()),
         _ => Reply::no_action(0),
     };

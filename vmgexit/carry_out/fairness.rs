@@ -2,8 +2,8 @@
 
 //! How often a VM may ask the secure processor.
 //!
-//! There is one of it, and it does one thing at a time: a guest that asks without pause holds up attestation and
-//! launches of all others. A limit lets each VM ask so often a second, and a few times at once.
+//! The secure processor executes one command at a time: a guest that sends messages without pause delays attestation
+//! and launches of all others. The limit is a rate for each VM, with a burst.
 
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
@@ -13,7 +13,7 @@ const SECOND: u64 = 1_000_000_000;
 pub struct Limit {
     /// Nanoseconds between two requests, on average; zero for no limit.
     interval: u64,
-    /// By how many nanoseconds a VM may be ahead of that.
+    /// By how many nanoseconds a VM may exceed that rate in a burst.
     ahead: u64,
 }
 

@@ -23,7 +23,7 @@ use crate::{
 /// Zeros that end a table of certificates, in bytes: an entry.
 const END_OF_TABLE: usize = 24;
 
-/// What a message is a copy of does not matter any more.
+/// Address of a deferred message. The copy is complete, so the address is not read again.
 const NOWHERE: ScratchArea = ScratchArea::External {
     gpa: u64::MAX << PAGE_SIZE.trailing_zeros(),
     len: PAGE_SIZE as u64,
@@ -78,7 +78,7 @@ impl GuestRequest {
     fn send<V: Vcpu>(&self, vcpu: &mut V, mut message: V::Buffer) -> Sent {
         let answer = match vcpu.ask_firmware(&mut message) {
             Ok(answer) => answer,
-            // Whoever runs the guest nevertheless lets it ask again.
+            // If userspace runs the guest in spite of the error, the guest asks again.
             Err(fault) => return Sent::HostFault(reply(VmmError::BUSY, 0), fault.0),
         };
         Sent::Reply(match vcpu.write_message(self.response, &message) {

@@ -9,8 +9,8 @@ use crate::{
 
 /// A copy of a list, in memory that neither guest nor userspace can reach.
 ///
-/// What was checked stays checked, and what userspace was asked for is found again from the list alone: nothing
-/// else is remembered between two exits to userspace.
+/// What has been checked cannot change, and the range that userspace was asked for follows from the list: nothing else
+/// is kept between two exits to userspace.
 pub struct PageList<'a>(&'a mut [u8]);
 
 /// What is next.

@@ -2,8 +2,8 @@
 
 //! Page state change.
 //!
-//! Header and entries are read once. From then on only the copy counts, which is as long as the list, and goes
-//! along when userspace is asked. What the guest sees of the progress is written at the end, with the reply.
+//! Header and entries are read once, into a copy as long as the list, which is kept while userspace is asked. The
+//! progress is written to the page at the end, with the reply.
 
 use super::{
     deferred,

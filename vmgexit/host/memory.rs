@@ -63,7 +63,7 @@ pub trait Memory {
     /// It is not writable guest memory.
     fn open(&mut self, gpa: u64) -> Result<Self::Page, Fault>;
 
-    /// Ends the use of a page. Something may have been written to it, also if an access failed.
+    /// Ends the use of a page. An access may have written to it even if one has failed.
     fn close(&mut self, page: Self::Page);
 
     /// Makes a copy of a scratch area: of what the guest put into it, or zero for what it will receive.

@@ -15,7 +15,7 @@ use crate::{
     vmgexit::kind::Kind,
 };
 
-/// Something that the guest did wrong, or that a host's administrator may want to know.
+/// A guest's mistake or termination, for the host's log.
 #[derive(Clone, Copy, Debug)]
 pub enum Complaint {
     /// The page cannot be reached: null, not in guest memory, read-only, or gone.

@@ -2,8 +2,8 @@
 
 //! What KVM keeps of a guest's context from one request to the next: CPL, XCR0 and IA32_XSS.
 //!
-//! C takes them from every request, also from one that it then refuses. Its handlers read them later: those of
-//! CPUID, RDPMC and VMMCALL the CPL, that of CPUID also the other two.
+//! C takes them from every request, even if it then refuses the request. Its handlers of CPUID, RDPMC and VMMCALL read
+//! the CPL later, and that of CPUID reads XCR0 and IA32_XSS, too.
 
 use crate::ghcb_abi::{bitmap::ValidBitmap, page::Field, snapshot::Snapshot};
 

@@ -4,7 +4,7 @@
 
 use crate::ghcb_abi::{exit_info::ExitInfo, page::Field, reply::Reply, snapshot::Snapshot};
 
-/// The registers that KVM emulates on behalf of the guest.
+/// The registers that KVM uses when it emulates an instruction for the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Registers {
     /// RAX.

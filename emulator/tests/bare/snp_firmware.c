@@ -126,7 +126,7 @@ static bool activate(void)
          GIVES(0, CMD_ACTIVATE, GCTX, SNP_ASID, 0, 0) &&
          GIVES(ST_ACTIVE, CMD_ACTIVATE, GCTX, SNP_ASID + 1, 0, 0) &&
          GIVES(0, CMD_DECOMMISSION, GCTX, 0, 0, 0) &&
-         /* Nobody gets the ASID before its data is gone from the caches */
+         /* The ASID is not reused before its data has been flushed from the caches */
          GIVES(0, CMD_GCTX_CREATE, GCTX, 0, 0, 0) && EXPECT("LAUNCH_START", start(POLICY, 0, 0), 0) &&
          GIVES(ST_DFFLUSH, CMD_ACTIVATE, GCTX, SNP_ASID, 0, 0) &&
          GIVES(0, CMD_DF_FLUSH, 0, 0, 0, 0) && GIVES(0, CMD_ACTIVATE, GCTX, SNP_ASID, 0, 0);

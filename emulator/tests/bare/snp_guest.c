@@ -331,7 +331,7 @@ static GUEST void g_vmsa_write(void)
     *p = 2;
 }
 
-/* While it is a VMSA, nobody writes to it */
+/* A page that is a VMSA cannot be written to */
 static bool vmsa_write(void)
 {
     launch(g_vmsa_write);

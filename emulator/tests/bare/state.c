@@ -163,7 +163,7 @@ static GUEST void g_no_debug_swap(void)
     asm volatile("mov %0, %%dr0" : : "r"(GUEST_DR + 0x100ull));
 }
 
-/* Without it, nobody changes them over */
+/* Without it, VMRUN does not load them */
 static bool no_debug_swap(void)
 {
     guest_new(SEV_ES, g_no_debug_swap);

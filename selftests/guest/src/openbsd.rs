@@ -15,7 +15,7 @@ use ghcb_rs::ghcb_abi::version::Version;
 
 /// A port that the VMM serves.
 const PORT: u16 = 0x510;
-/// A port that nobody serves.
+/// A port without a device.
 const NO_PORT: u16 = 0xfff0;
 /// An MSR that any guest may read: the TSC.
 const TSC: u64 = 0x10;

@@ -156,7 +156,7 @@ fn raise(vcpu: &Vcpu, event: &Event, tag: u64) {
             Found::Request => {}
             Found::Reply => {
                 outcome = &mail.right;
-                // Whoever may have taken the page away before has said so before.
+                // The VMM has announced before that it may take the page away.
                 let allowed = before | mail.allowed.load(Ordering::Acquire);
                 if allowed & (1 << index) == 0 {
                     complain(vcpu, "a reply came into a page that was taken away", tag, 0);

@@ -170,7 +170,7 @@ pub struct Mailbox {
     pub allowed: AtomicU64,
     /// Right replies.
     pub right: AtomicU64,
-    /// Requests whose page was replaced meanwhile.
+    /// Requests whose page was replaced while they were handled.
     pub lost: AtomicU64,
     /// Requests without a reply.
     pub unanswered: AtomicU64,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What goes over between guest and host: requests and replies, the page that carries them, exits to userspace.
+//! What guest and host exchange: requests and replies, the page that carries them, exits to userspace.
 
 pub mod catalog;
 pub mod device;

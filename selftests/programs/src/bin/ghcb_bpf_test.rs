@@ -2,7 +2,7 @@
 //! BPF programs at the entry and exit of functions of kvm_amd.
 //!
 //! Such a program is called directly, as the module's functions are, and a function can be called so by one user alone:
-//! at those that the module replaces, whoever comes later is refused.
+//! at those that the module replaces, the later of the two is refused.
 
 use anyhow::{anyhow, Context, Result};
 use clap::Parser;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Life cycle: the module in, patched, unpatched and out, with and without guests; VMMs that are killed meanwhile.
+//! Life cycle: insert, patch, unpatch and remove the module, with and without guests, and with VMMs killed at each stage.
 
 use anyhow::{ensure, Context, Result};
 use clap::Parser;

@@ -194,7 +194,7 @@ fn during(handler: Handler, change: &Change) -> Result<Vec<String>> {
             Vec::new(),
         );
     } else {
-        // Rust keeps nothing of the page meanwhile: the reply goes to what is there when the vCPU runs again.
+        // Rust does not pin the page: the reply is written to what is mapped when the vCPU runs again.
         outcome.pages = Some(Pages {
             before: match change.after {
                 After::Contents => image,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Others who trace or livepatch the functions that the module replaces: both work, or whoever comes later is refused.
+//! Tracers and other livepatches of the functions that the module replaces: both work, or the later one is refused.
 
 use anyhow::{ensure, Context, Result};
 use clap::Parser;
@@ -151,7 +151,7 @@ fn patches(report: &mut Report, module: &Path, second: &Path) {
                 check.same("error of the first", errno, 0);
                 module_is_refused(&mut check, module)?;
                 if OF_EACH_EXIT.contains(&function) {
-                    // The VMGEXIT and what comes before each entry are still with whom they were.
+                    // VMGEXIT and the functions called before each entry have the handlers that they had.
                     StepVm::new()?.take(Attempt::page(&Request::new(ExitCode::INVD, 0, 0)))?;
                     let calls: u64 = fs::read_to_string(SECOND_CALLS)?.trim().parse()?;
                     check.that("the first livepatch is called", calls > 0);
@@ -188,7 +188,7 @@ fn patches(report: &mut Report, module: &Path, second: &Path) {
 fn replaced(report: &mut Report, module: &Path, second: &Path) {
     report.test("a livepatch that takes the place of all others", || {
         let mut check = Check::new();
-        // The kernel does not tell the module, which finds out.
+        // The kernel does not call the module's callbacks; the module detects it.
         check.same("error", insert(second, "replace=1")?, 0);
         let replaced = wait_for(PATIENCE, || !handler::present());
         check.that("the module's livepatch is gone", replaced);

@@ -29,7 +29,7 @@ use vmm::report::ktap::{self, Options, Report};
 struct Arguments {
     #[command(flatten)]
     options: Options,
-    /// Be somebody else who creates a VM
+    /// Be another process that creates a VM
     #[arg(long, hide = true)]
     create_vm: bool,
 }
@@ -59,7 +59,7 @@ fn main() -> Status {
     })
 }
 
-/// Switching off ends, and somebody else creates a VM, with the reply of this process's vCPU pending.
+/// Disabling the patch returns, and another process creates a VM, while the reply of this process's vCPU is pending.
 fn nobody_waits(check: &mut Check) -> Result<()> {
     handler::disable()?;
     let status = Command::new("/proc/self/exe").arg("--create-vm").status()?;
@@ -70,7 +70,7 @@ fn nobody_waits(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// The module goes, and comes again.
+/// Remove the module and insert it again.
 fn goes_and_comes(check: &mut Check) -> Result<()> {
     handler::remove().context("the module does not go")?;
     check.that("the module is gone", !handler::loaded());
@@ -299,7 +299,7 @@ fn pairs(report: &mut Report) {
         {
             victim.end(&mut check)?;
         }
-        // Nobody is waited for.
+        // Nothing waits for the vCPU.
         handler::remove()?;
         Ok(check.done())
     });

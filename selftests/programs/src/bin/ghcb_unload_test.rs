@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The module goes while a vCPU sleeps inside the handler, holds, or has an exit with userspace.
+//! Remove the module while a vCPU sleeps inside the handler, is in AP reset hold, or has an exit with userspace.
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
@@ -178,7 +178,7 @@ fn unload(
     let outcome = thread::scope(|scope| {
         let guest = scope.spawn(|| vm.take(attempt));
         let asleep = faults.wait(PATIENCE);
-        // Switching off waits for nobody.
+        // Disabling the patch does not wait for the vCPU.
         let disabled = handler::disable();
         check.that("the module says that it is in use", is_refused());
         let remover = scope.spawn(handler::remove);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! userfaultfd: whoever touches a page sleeps until the test lets the page come.
+//! userfaultfd: a task that accesses a page sleeps until the test provides the page.
 
 use crate::backing::memory::Memory;
 use crate::exchange::page_image::PageImage;
@@ -78,12 +78,12 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Whoever touches the page, which is not there yet, falls asleep.
+    /// A task that accesses the page, which is missing, sleeps.
     pub fn missing(memory: &Memory) -> Result<Self> {
         Self::register(memory, MODE_MISSING)
     }
 
-    /// Whoever writes to the page, which is there, falls asleep.
+    /// A task that writes to the page, which is present, sleeps.
     pub fn written(memory: &Memory) -> Result<Self> {
         let this = Self::register(memory, MODE_WP)?;
         this.protect(PROTECT)?;
@@ -117,7 +117,7 @@ impl Faults {
         Ok(this)
     }
 
-    /// Wait until someone sleeps.
+    /// Wait until a task sleeps.
     pub fn wait(&self, patience: Duration) -> Result<()> {
         let mut poll = libc::pollfd {
             fd: self.fd.as_raw_fd(),

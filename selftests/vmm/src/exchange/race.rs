@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A request whose page another vCPU changes meanwhile.
+//! A request whose page another vCPU changes while it is handled.
 
 use crate::exchange::page_image::PageInMemory;
 use crate::exchange::request::Request;
@@ -44,7 +44,7 @@ impl Change {
 pub struct Race {
     /// One outcome for each VMGEXIT.
     pub outcomes: Vec<Outcome>,
-    /// Times that the other vCPU changed all words meanwhile.
+    /// Times that the other vCPU changed all words while the request was handled.
     pub changes: u64,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A table of hostile attempts: singly and in bursts, and what another vCPU does to their pages meanwhile.
+//! A table of hostile attempts: singly and in bursts, and the changes that another vCPU makes to their pages.
 
 use super::snp::of_third;
 use super::{spare, Hostile};

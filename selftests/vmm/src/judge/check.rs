@@ -92,7 +92,7 @@ impl Check {
     pub fn answered(&mut self, request: &Request, outcome: &Outcome, handler: Handler, info2: u64) {
         let reply = outcome.reply();
         let returned = match request.code() {
-            // C writes this reply, whoever began the exit.
+            // C writes this reply, whether C or Rust began the exit.
             ExitCode::AP_RESET_HOLD => RETURNED_BY_C,
             code => code.returned(request.info1()),
         };

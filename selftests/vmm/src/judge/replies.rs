@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A guest that raises requests without pause and judges each reply, and what the VMM does to its page meanwhile.
+//! A guest that raises requests without pause and judges each reply, while the VMM replaces its page.
 
 use crate::exchange::exit::Exit;
 use crate::exchange::steps::is_doorbell;
@@ -37,7 +37,7 @@ pub struct Guest<'a> {
 pub struct Tally {
     /// Right replies.
     pub right: u64,
-    /// Requests whose page was replaced meanwhile.
+    /// Requests whose page was replaced while they were handled.
     pub lost: u64,
     /// Requests without a reply.
     pub unanswered: u64,
