@@ -16,10 +16,9 @@ use ghcb_rs::ghcb_abi::page::{BufferRange, Field, SharedPage, SHARED_BUFFER_OFFS
 use ghcb_rs::ghcb_abi::reply::{ErrorReason, EventInjection};
 use ghcb_rs::ghcb_abi::terminate::{ReasonSet, Termination};
 use ghcb_rs::ghcb_abi::version::Version;
+use mailbox::device::PORT;
 use mailbox::{device, map};
 
-/// A port that the VMM serves.
-const PORT: u16 = 0x510;
 /// An MSR that keeps any legal value: the base of the first variable MTRR.
 const MTRR_BASE: u64 = 0x200;
 /// A number that no MSR has.

@@ -4,9 +4,9 @@
 use crate::cpu::{reason, Vcpu};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
+use mailbox::device::PORT;
 use mailbox::{device, map, TAKEN};
 
-const PORT: u16 = 0x510;
 /// The base of the first variable MTRR.
 const MTRR_BASE: u32 = 0x200;
 /// A number that no MSR has.

@@ -12,9 +12,8 @@ use ghcb_rs::ghcb_abi::guest::{self, Registers, Sync};
 use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
 use ghcb_rs::ghcb_abi::page::{Field, Qword, SharedPage};
 use ghcb_rs::ghcb_abi::version::Version;
+use mailbox::device::PORT;
 
-/// A port that the VMM serves.
-const PORT: u16 = 0x510;
 /// A port without a device.
 const NO_PORT: u16 = 0xfff0;
 /// An MSR that any guest may read: the TSC.

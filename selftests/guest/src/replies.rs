@@ -9,13 +9,12 @@ use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{BufferRange, Field, Qword, SharedPage, SHARED_BUFFER_OFFSET};
 use mailbox::device;
+use mailbox::device::PORT;
 
 /// A field that no request and no reply uses: it tells whether the page is still the one that was written.
 const TAG: Field = Field::R15;
 /// Value of words that the reply overwrites.
 const SENTINEL: u64 = 0xa5a5_a5a5_a5a5_a5a5;
-/// A port that the VMM serves.
-const PORT: u16 = 0x510;
 /// The local APIC's spurious-interrupt vector register, served in the kernel, and its value after a reset.
 const APIC_SPIV: (u64, u64) = (0xfee0_00f0, 0xff);
 const STRING: usize = 64;

@@ -291,6 +291,9 @@ const _: () = assert!(core::mem::size_of::<Step>() == 128);
 
 /// What the VMM's devices and CPUID leaves answer: known to both sides, so that each can check the other.
 pub mod device {
+    /// A port of the VMM's.
+    pub const PORT: u16 = 0x510;
+
     /// First of four CPUID leaves that the VMM adds.
     pub const CPUID_OWN: u32 = 0x4000_1000;
 

@@ -7,6 +7,7 @@ use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::EventInjection;
+use mailbox::device::PORT;
 use mailbox::{device, map};
 use std::fmt;
 use std::process::ExitCode as Status;
@@ -24,9 +25,6 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
 }
-
-/// A port that userspace serves.
-const PORT: u16 = 0x510;
 
 /// What happens to an exit.
 struct Way {

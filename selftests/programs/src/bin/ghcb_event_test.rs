@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use mailbox::{map, Role};
+use mailbox::{device, map, Role};
 use std::process::ExitCode;
 use vmm::exchange::exit::{Exit, SYSTEM_EVENT_SEV_TERM};
 use vmm::judge::check::Check;
@@ -91,7 +91,7 @@ fn terminated(run: &Run) -> Vec<String> {
 
 fn io(size: u8, count: u32, data: Option<Vec<u8>>) -> Exit {
     Exit::Io {
-        port: 0x510,
+        port: device::PORT,
         size,
         count,
         out: data.is_some(),

@@ -8,6 +8,7 @@ use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE};
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
 use ghcb_rs::ghcb_abi::scratch::ScratchArea;
+use mailbox::device::PORT;
 use mailbox::{device, map};
 use std::process::ExitCode as Status;
 use vmm::exchange::exit::Exit;
@@ -25,7 +26,6 @@ struct Arguments {
     options: Options,
 }
 
-const PORT: u16 = 0x510;
 /// Bytes that KVM hands to userspace at once.
 const CHUNK: usize = 4096;
 

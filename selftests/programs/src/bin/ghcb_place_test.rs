@@ -7,7 +7,7 @@ use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
 use ghcb_rs::ghcb_abi::msr::MsrRequest;
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
-use mailbox::{map, Role};
+use mailbox::{device, map, Role};
 use std::process::ExitCode as Status;
 use vmm::exchange::exit::Exit;
 use vmm::exchange::page_image::{PageImage, PageInMemory};
@@ -241,7 +241,11 @@ fn gone(report: &mut Report) {
                 ..Config::default()
             };
             let mut vm = StepVm::with(config, &[])?;
-            let request = Request::new(ExitCode::IOIO, IoInfo::new(0x510, IoSize::Byte, true).0, 0);
+            let request = Request::new(
+                ExitCode::IOIO,
+                IoInfo::new(device::PORT, IoSize::Byte, true).0,
+                0,
+            );
             PageInMemory::new(vm.vm().memory(), map::EXTRA).write(&request.image());
             let mut check = Check::new();
             let (mut exits, mut removed) = (Vec::new(), Ok(()));

@@ -9,6 +9,7 @@ use ghcb_rs::ghcb_abi::page::{
     Field, PAGE_SIZE, SHARED_BUFFER_END, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE,
 };
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
+use mailbox::device::PORT;
 use mailbox::map;
 use std::process::ExitCode as Status;
 use vmm::exchange::exit::Exit;
@@ -31,7 +32,6 @@ struct Arguments {
     count: usize,
 }
 
-const PORT: u16 = 0x510;
 const MALFORMED: u64 = 2;
 
 fn main() -> Status {

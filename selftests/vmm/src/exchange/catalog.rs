@@ -7,10 +7,9 @@ use ghcb_rs::ghcb_abi::ap::JumpTableOperation;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
+pub use mailbox::device::PORT;
 use mailbox::{device, map};
 
-/// A port that the VMM serves.
-pub const PORT: u16 = 0x510;
 /// An MSR that keeps any legal value: the base of the first variable MTRR.
 pub const MTRR_BASE: u64 = 0x200;
 /// A number that no MSR has.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Exits that wait for userspace with their reply pending, and what the guest is to find when they end.
 
-use crate::exchange::catalog::{MTRR_BASE, PORT};
+use crate::exchange::catalog::MTRR_BASE;
 use crate::exchange::exit::Exit;
 use crate::exchange::page_image::PageImage;
 use crate::exchange::request::{PageFields, Request};
@@ -11,6 +11,7 @@ use anyhow::{ensure, Result};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
+use mailbox::device::PORT;
 use mailbox::{device, map};
 
 /// What the guest is to find when KVM has taken in what userspace did.
