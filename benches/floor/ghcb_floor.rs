@@ -25,7 +25,7 @@ use kernel::{
     str::as_char_ptr_in_const_context,
     sync::atomic::{Atomic, Relaxed},
 };
-use relocation::{called, klp_symbol, replaced, slot, trampoline};
+use relocation::{called, klp_section, klp_symbol, replaced, slot, trampoline};
 
 module! {
     type: GhcbFloor,
