@@ -125,7 +125,7 @@ impl KvmVcpu {
     }
 
     /// Puts a request where KVM's code looks for it.
-    #[inline]
+    #[inline(always)]
     fn set_exit(&mut self, exit_code: ExitCode, info1: u64, info2: u64) {
         let control = self.control();
         // SAFETY: By the invariant, the VMCB is this task's alone while the guest does not run.
@@ -156,7 +156,7 @@ impl Protocol for KvmVcpu {
         Version(unsafe { (*self.sev()).ghcb_version })
     }
 
-    #[inline]
+    #[inline(always)]
     fn c_bit(&self) -> u8 {
         let slot = &raw const imports::address::SEV_ENC_BIT;
         // SAFETY: The livepatch loader has filled the slot; kvm_amd writes the variable when it loads only.
@@ -227,12 +227,12 @@ impl GuestState for KvmVcpu {
 }
 
 impl Observer for KvmVcpu {
-    #[inline]
+    #[inline(always)]
     fn trace_enter(&mut self, exit: ExitInfo) {
         trace::enter(|| self.vcpu_id(), exit.code, exit.info1, exit.info2);
     }
 
-    #[inline]
+    #[inline(always)]
     fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply) {
         trace::exit(
             || self.vcpu_id(),
@@ -241,23 +241,23 @@ impl Observer for KvmVcpu {
         );
     }
 
-    #[inline]
+    #[inline(always)]
     fn traces_msr(&self) -> bool {
         trace::is_msr_traced()
     }
 
-    #[inline]
+    #[inline(always)]
     fn trace_msr_enter(&mut self, msr: GhcbMsr) {
         trace::msr_enter(|| self.vcpu_id(), msr.0);
     }
 
-    #[inline]
+    #[inline(always)]
     fn trace_msr_exit(&mut self, outcome: AfterExit) {
         let msr = || self.ghcb_msr().0;
         trace::msr_exit(|| self.vcpu_id(), msr, outcome.to_kvm());
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, kind: Kind, action: Action) {
         observe::count(kind, action);
     }

@@ -82,7 +82,7 @@ impl Buffer {
     }
 
     /// The bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Allocated(memory) => memory,
@@ -92,7 +92,7 @@ impl Buffer {
     }
 
     /// The bytes, to be changed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Allocated(memory) => memory,
@@ -102,14 +102,14 @@ impl Buffer {
     }
 
     /// Their address, for C.
-    #[inline]
+    #[inline(always)]
     pub(super) fn as_mut_ptr(&mut self) -> *mut c_void {
         self.bytes_mut().as_mut_ptr().cast()
     }
 
     /// Gives memory of its own away, for [`from_raw`](Self::from_raw) or C's `kvfree()`. What is in the vCPU
     /// stays there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn into_raw(self) -> Option<*mut u8> {
         match self {
             Self::Allocated(memory) => Some(memory.into_raw_parts().0),
@@ -130,14 +130,14 @@ impl Buffer {
 }
 
 impl AsRef<[u8]> for Buffer {
-    #[inline]
+    #[inline(always)]
     fn as_ref(&self) -> &[u8] {
         self.bytes()
     }
 }
 
 impl AsMut<[u8]> for Buffer {
-    #[inline]
+    #[inline(always)]
     fn as_mut(&mut self) -> &mut [u8] {
         self.bytes_mut()
     }

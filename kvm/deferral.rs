@@ -59,7 +59,7 @@ static COUNTERS: Counters<{ Tally::COUNT }> = unsafe { Counters::new() };
 pub(crate) struct PerCpu;
 
 impl Tallies for PerCpu {
-    #[inline]
+    #[inline(always)]
     fn add<const TALLY: usize>(&self) {
         // The processor makes its stores visible in order.
         COUNTERS.increment_at::<TALLY>();
@@ -78,7 +78,7 @@ impl Tallies for PerCpu {
 /// # Safety
 ///
 /// `svm` points to a vCPU of kvm_amd.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn is_pending(svm: *const vcpu_svm) -> bool {
     // SAFETY: By the caller. The field may be changed by the task that runs the vCPU.
     Words::is_mark(unsafe { (&raw const (*svm).sev_es.ghcb_map.pfn).read_volatile() })
@@ -202,7 +202,7 @@ impl Waiting for KvmVcpu {
 
 impl KvmVcpu {
     /// Keeps a record in the vCPU, and memory that C frees with it.
-    #[inline]
+    #[inline(always)]
     fn remember(&mut self, record: &Record, memory: Option<*mut u8>) {
         let words = record.encode();
         // SAFETY: By the invariant, these fields are this task's alone, and free between two exits.
@@ -309,7 +309,7 @@ unsafe fn words(sev_es: *const vcpu_sev_es_state) -> Words {
 /// # Safety
 ///
 /// As for [`words()`].
-#[inline]
+#[inline(always)]
 unsafe fn set_infos(sev_es: *mut vcpu_sev_es_state, infos: [u64; 2]) {
     // SAFETY: As for `words()`.
     unsafe {

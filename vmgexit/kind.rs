@@ -51,7 +51,7 @@ macro_rules! kinds {
 
         impl Kind {
             /// What a request in the page is counted as, by its exit code and SW_EXITINFO1.
-            #[inline]
+            #[inline(always)]
             pub const fn of(exit_code: ExitCode, info1: u64) -> Self {
                 match exit_code {
                     $($( ExitCode::$event if true $(&& $when(info1))? => Self::$kind, )*)*

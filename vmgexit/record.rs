@@ -51,7 +51,7 @@ pub struct Words {
 
 impl Words {
     /// Whether a word is the mark of a pending reply.
-    #[inline]
+    #[inline(always)]
     pub const fn is_mark(word: u64) -> bool {
         word >> FRAME_BITS == MARK
     }
@@ -87,7 +87,7 @@ impl Words {
 
 impl Record {
     /// The words for it.
-    #[inline]
+    #[inline(always)]
     pub const fn encode(&self) -> Words {
         let gfn = self.gfn & ((1 << FRAME_BITS) - 1);
         let (place, len) = match self.area {

@@ -14,7 +14,7 @@ use crate::{
 
 impl MmioAccess {
     /// Asks KVM to perform the access on a copy of the scratch area.
-    #[inline]
+    #[inline(always)]
     pub(in crate::vmgexit) fn carry_out<V: Vcpu>(
         self,
         vcpu: &mut V,

@@ -18,7 +18,7 @@ pub struct Instruction {
 
 impl Instruction {
     /// The instruction that an event is about.
-    #[inline]
+    #[inline(always)]
     pub const fn of(exit_code: ExitCode, info1: u64) -> Self {
         Self {
             exit_code,
@@ -27,13 +27,13 @@ impl Instruction {
     }
 
     /// The intercept's exit code.
-    #[inline]
+    #[inline(always)]
     pub const fn exit_code(self) -> ExitCode {
         self.exit_code
     }
 
     /// The intercept's EXITINFO1: only that of MSR accesses means anything.
-    #[inline]
+    #[inline(always)]
     pub const fn info1(self) -> u64 {
         self.is_wrmsr as u64
     }
@@ -54,7 +54,7 @@ pub struct InstructionRequest(pub(crate) Emulation);
 
 impl InstructionRequest {
     /// Takes the operands from a snapshot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let instruction = Instruction::of(snapshot.exit_code(), snapshot.info1());
         Self(Emulation {
