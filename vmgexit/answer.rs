@@ -43,7 +43,19 @@ pub(super) fn answer<V: Vcpu>(
         }
     };
     let kind = Kind::of(exit.code, exit.info1);
-    match request.carry_out(vcpu, page, &snapshot, exit) {
+    let flow = match request {
+        // Reply to a frequent event here: which registers it returns is known at compile time.
+        NaeEvent::Instruction(request) => match request.fulfil(vcpu) {
+            Fulfilment::Done => return write_registers(vcpu, page, exit, kind),
+            fulfilment => Ok(request.not_done(fulfilment, exit)),
+        },
+        NaeEvent::PortIo(access) => match access.fulfil(vcpu) {
+            Fulfilment::Done => return write_registers(vcpu, page, exit, kind),
+            fulfilment => Ok(access.not_done(fulfilment)),
+        },
+        request => request.carry_out(vcpu, page, &snapshot, exit),
+    };
+    match flow {
         Ok(flow) => conclude(vcpu, page, exit, kind, flow),
         Err(Failure::Refused(reason)) => write(vcpu, page, exit.code, kind, Reply::error(reason)),
         Err(Failure::Fault) => Err(Fault),
@@ -146,6 +158,18 @@ fn fail<V: Vcpu>(
         _ => Reply::error(ErrorReason::INVALID_INPUT),
     };
     let reply = vcpu.registers().returned_with(reply, exit);
+    write(vcpu, page, exit.code, kind, reply)
+}
+
+/// Writes the reply that returns the event's registers.
+#[inline(always)]
+fn write_registers<V: Vcpu>(
+    vcpu: &mut V,
+    page: &V::Page,
+    exit: ExitInfo,
+    kind: Kind,
+) -> Result<AfterExit, Fault> {
+    let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
     write(vcpu, page, exit.code, kind, reply)
 }
 

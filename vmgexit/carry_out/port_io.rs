@@ -15,15 +15,25 @@ use crate::{
 impl PortAccess {
     /// Asks KVM to perform the access. The reply to IN holds RAX.
     #[inline(always)]
-    pub(in crate::vmgexit) fn carry_out<V: Vcpu>(
-        &self,
-        vcpu: &mut V,
-        exit: ExitInfo,
-    ) -> Flow<V::Buffer> {
-        match (vcpu.port_io(self), self.direction) {
-            (Fulfilment::Done, _) => {
+    pub(super) fn carry_out<V: Vcpu>(&self, vcpu: &mut V, exit: ExitInfo) -> Flow<V::Buffer> {
+        match self.fulfil(vcpu) {
+            Fulfilment::Done => {
                 Flow::Reply(vcpu.registers().returned_with(Reply::no_action(0), exit))
             }
+            fulfilment => self.not_done(fulfilment),
+        }
+    }
+
+    /// Asks KVM to perform the access.
+    #[inline(always)]
+    pub(in crate::vmgexit) fn fulfil<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
+        vcpu.port_io(self)
+    }
+
+    /// What happens to the reply if it is not done.
+    #[inline(always)]
+    pub(in crate::vmgexit) fn not_done<B>(&self, fulfilment: Fulfilment) -> Flow<B> {
+        match (fulfilment, self.direction) {
             (Fulfilment::Userspace, Direction::Out) => Flow::ReplyEarly(AfterExit::Userspace),
             (Fulfilment::Userspace, Direction::In) => Flow::ReplyLater(None),
             (fulfilment, _) => Flow::ReplyNotDone(fulfilment),
