@@ -15,15 +15,26 @@ pub fn pvalidate(address: u64, valid: bool) -> (u64, bool) {
     (result & 0xffff_ffff, unchanged != 0)
 }
 
-/// RMPADJUST: permissions of VMPL 1 to the 4 KiB page at `address`, and whether it is a VMSA. RAX.
-pub fn make_vmsa(address: u64) -> u64 {
-    const VMPL1: u64 = 1;
-    const VMSA: u64 = 1 << 16;
+/// What RMPADJUST gives a VMPL below the caller's: APM volume 3, "RMPADJUST".
+#[derive(Clone, Copy)]
+pub enum Access {
+    /// Nothing, and the page is a VMSA.
+    Vmsa,
+    /// To read, write and execute, in supervisor mode and in user mode.
+    All,
+}
+
+/// RMPADJUST: give `vmpl` its access to the 4 KiB page at `address`. RAX.
+pub fn rmpadjust(address: u64, vmpl: u64, access: Access) -> u64 {
+    let access = match access {
+        Access::Vmsa => 1 << 16,
+        Access::All => 0xf << 8,
+    };
     let result: u64;
     // SAFETY: The caller names a page of its own that nothing else uses.
     unsafe {
         asm!(".byte 0xf3, 0x0f, 0x01, 0xfe", inout("rax") address => result, in("rcx") 0,
-            in("rdx") VMPL1 | VMSA, options(nostack));
+            in("rdx") vmpl | access, options(nostack));
     }
     result
 }

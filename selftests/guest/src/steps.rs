@@ -28,7 +28,8 @@ fn take(vcpu: &Vcpu, index: u64) {
     let step = unsafe { &*(address as *const Step) };
     let flags = step.flags.load(Ordering::Acquire);
     if flags & step::MAKE_VMSA != 0 {
-        let result = vmsa::make(step.msr.load(Ordering::Relaxed));
+        let vmpl = step.vmpl.load(Ordering::Relaxed);
+        let result = vmsa::make(step.msr.load(Ordering::Relaxed), vmpl);
         step.info1.store(result, Ordering::Relaxed);
         step.done.store(1, Ordering::Release);
         return;

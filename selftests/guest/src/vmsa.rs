@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The VMSA of another vCPU, which starts as the VMM would start it.
 
-use crate::snp;
+use crate::snp::{self, Access};
 use core::arch::asm;
 use mailbox::{map, PAGE};
 
@@ -17,6 +17,8 @@ mod at {
     pub const LDTR: u64 = 0x70;
     pub const IDTR: u64 = 0x80;
     pub const TR: u64 = 0x90;
+    /// The VMPL is the third byte, the CPL the fourth.
+    pub const PRIVILEGE: u64 = 0xc8;
     pub const EFER: u64 = 0xd0;
     pub const CR4: u64 = 0x148;
     pub const CR3: u64 = 0x150;
@@ -46,11 +48,23 @@ const PAT: u64 = 0x0007_0406_0007_0406;
 /// The only feature of the VM: SEV-SNP.
 const FEATURES: u64 = 1;
 
-/// Make the page at [`map::VMSA`] that of `vcpu`; the result of RMPADJUST, or that of PVALIDATE with bit 63.
-pub fn make(vcpu: u64) -> u64 {
-    let (result, _) = snp::pvalidate(map::VMSA, true);
-    if result != 0 {
-        return result | (1 << 63);
+/// Make the page at [`map::VMSA`] that of `vcpu` at `vmpl`, which, if it is another one, may use all other private pages; the
+/// result of RMPADJUST, or that of PVALIDATE with bit 63.
+pub fn make(vcpu: u64, vmpl: u64) -> u64 {
+    let private = (map::PRIVATE..map::PRIVATE + map::PRIVATE_SIZE).step_by(PAGE as usize);
+    for page in private.filter(|page| *page == map::VMSA || vmpl != 0) {
+        // Those that the launch left out have nothing in them yet.
+        let (result, _) = snp::pvalidate(page, true);
+        if result != 0 {
+            return result | (1 << 63);
+        }
+        if page == map::VMSA {
+            continue;
+        }
+        let result = snp::rmpadjust(page, vmpl, Access::All);
+        if result != 0 {
+            return result;
+        }
     }
     for offset in (0..PAGE).step_by(8) {
         set(offset, 0);
@@ -67,6 +81,7 @@ pub fn make(vcpu: u64) -> u64 {
     let [cr0, cr3, cr4] = control_registers();
     let stack = map::STACKS + (vcpu + 1) * map::STACK_SIZE - map::STACK_SIZE / 4;
     for (offset, value) in [
+        (at::PRIVILEGE, vmpl << 16),
         (at::EFER, EFER),
         (at::CR0, cr0),
         (at::CR3, cr3),
@@ -85,7 +100,7 @@ pub fn make(vcpu: u64) -> u64 {
     ] {
         set(offset, value);
     }
-    snp::make_vmsa(map::VMSA)
+    snp::rmpadjust(map::VMSA, 1, Access::Vmsa)
 }
 
 /// Selector, attributes, limit and base.

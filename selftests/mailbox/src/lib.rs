@@ -235,8 +235,10 @@ pub struct Step {
     pub info1: AtomicU64,
     /// SW_EXITINFO2 of it.
     pub info2: AtomicU64,
+    /// VMPL of the VMSA to make.
+    pub vmpl: AtomicU64,
     /// Not used.
-    pub spare: [AtomicU64; 7],
+    pub spare: [AtomicU64; 6],
 }
 
 /// Flags of a [`Step`].
@@ -249,7 +251,8 @@ pub mod step {
     pub const TELL: u64 = 1 << 2;
     /// Do not register the GHCB first.
     pub const UNREGISTERED: u64 = 1 << 3;
-    /// Execute no VMGEXIT, but make the page at [`super::map::VMSA`] that of the vCPU whose number is in `msr`.
+    /// Execute no VMGEXIT, but make the page at [`super::map::VMSA`] that of the vCPU whose number is in `msr`, to run at
+    /// the VMPL of the step.
     pub const MAKE_VMSA: u64 = 1 << 4;
 }
 

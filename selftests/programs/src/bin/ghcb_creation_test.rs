@@ -216,7 +216,7 @@ fn with_ap(
         ..Config::default()
     };
     let mut vm = StepVm::with(config, &[Role::Hold])?;
-    let made = vm.take(Attempt::make_vmsa(AP.into()))?.infos.0;
+    let made = vm.take(Attempt::make_vmsa(AP.into(), 0))?.infos.0;
     ensure!(made == 0, "the guest cannot make a VMSA: {made:#x}");
     let mail = vm.vm().mail(AP.into());
     mail.set(offset_of!(Mailbox, argument), hold::NONE);

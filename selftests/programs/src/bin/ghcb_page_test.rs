@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The GHCB page: each event right, and with each required field left out; each exit code; each error.
+//! The GHCB page: each event right, in each version and ring and at VMPL 1, and with each required field left out; each
+//! exit code; each error.
 
 use anyhow::Result;
 use clap::Parser;
@@ -8,6 +9,8 @@ use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::{ErrorReason, EventInjection};
 use std::process::ExitCode as Status;
+use std::thread;
+use std::time::Duration;
 use vmm::exchange::catalog::{self, Right};
 use vmm::exchange::exit::Exit;
 use vmm::exchange::request::{Request, EXIT_FIELDS, POISON};
@@ -31,9 +34,13 @@ fn main() -> Status {
     ktap::run(&arguments.options, |report| {
         for config in Config::kinds() {
             let mut vm = StepVm::with(config, &[])?;
-            for right in catalog::rights() {
-                event(report, &mut vm, &right);
-            }
+            let label = vm.vm().config().label();
+            events(report, &mut vm, label);
+        }
+        if Kind::chosen() == Kind::SevSnp {
+            let mut vm = StepVm::at_vmpl1()?;
+            lesser(report, &mut vm);
+            events(report, &mut vm, "VMPL 1");
         }
         let mut vm = StepVm::new()?;
         exit_codes(report, &mut vm);
@@ -41,6 +48,7 @@ fn main() -> Status {
         exceptions(report, &mut vm);
         sizes(report, &mut vm);
         flood(report, &mut vm);
+        named(report, &mut vm);
         time_stamps(report, &mut vm);
         versions(report, &mut vm);
         last_words(report, &mut vm);
@@ -48,12 +56,35 @@ fn main() -> Status {
     })
 }
 
-/// The event as it should be, then without each of the fields that it needs.
-fn event(report: &mut Report, vm: &mut StepVm, right: &Right) {
-    let name = format!("{}: {}", vm.vm().config().label(), right.name);
+/// The vCPU cannot do what VMPL 0 alone may.
+fn lesser(report: &mut Report, vm: &mut StepVm) {
+    /// `FAIL_PERMISSION` of PVALIDATE, and the mark that it was this instruction.
+    const REFUSED: u64 = (1 << 63) | 2;
+    report.test("VMPL 1: PVALIDATE is refused", || {
+        let mut check = Check::new();
+        let result = vm.take(Attempt::make_vmsa(0, 0))?.infos.0;
+        check.same("result", result, REFUSED);
+        Ok(check.done())
+    });
+}
+
+fn events(report: &mut Report, vm: &mut StepVm, label: &str) {
+    for right in catalog::rights() {
+        let name = format!("{label}: {}", right.name);
+        done(report, vm, &name, &right, false);
+        done(report, vm, &name, &right, true);
+        incomplete(report, vm, &name, &right);
+    }
+}
+
+/// The event as it should be.
+fn done(report: &mut Report, vm: &mut StepVm, name: &str, right: &Right, ring3: bool) {
     let handler = report.handler();
-    report.test(&format!("{name}: done"), || {
-        let outcome = vm.take(Attempt::page(&right.request))?;
+    let ring = if ring3 { 3 } else { 0 };
+    report.test(&format!("{name}: done, in ring {ring}"), || {
+        let attempt = Attempt::page(&right.request);
+        let attempt = if ring3 { attempt.in_ring3() } else { attempt };
+        let outcome = vm.take(attempt)?;
         let mut check = Check::new();
         check.answered(&right.request, &outcome, handler, right.info2);
         check.same("exits", outcome.exits.clone(), right.exits.clone());
@@ -73,16 +104,20 @@ fn event(report: &mut Report, vm: &mut StepVm, right: &Right) {
         }
         Ok(check.done())
     });
-    let required = required(&right.request);
+}
+
+/// The event without each of the fields that it needs.
+fn incomplete(report: &mut Report, vm: &mut StepVm, name: &str, right: &Right) {
+    let handler = report.handler();
     report.test(&format!("{name}: without each required field"), || {
         let mut check = Check::new();
-        for field in required.fields() {
-            let outcome = vm.take(Attempt::page(&right.request.clone().without(field)))?;
-            check.about(format!("without {field:?}")).refused(
-                &outcome,
-                handler,
-                ErrorReason::MISSING_INPUT,
-            );
+        for field in required(&right.request).fields() {
+            let attempt = Attempt::page(&right.request.clone().without(field));
+            for attempt in [attempt.clone(), attempt.in_ring3()] {
+                let outcome = vm.take(attempt)?;
+                check.about(format!("without {field:?}"));
+                check.refused(&outcome, handler, ErrorReason::MISSING_INPUT);
+            }
         }
         Ok(check.done())
     });
@@ -201,6 +236,33 @@ fn flood(report: &mut Report, vm: &mut StepVm) {
         check
             .same("answers", outcomes.len(), REQUESTS)
             .that(&format!("{lines} lines are few"), lines < REQUESTS / 10);
+        Ok(check.done())
+    });
+}
+
+/// A message about a guest names it as KVM does: the VMM's process, and the vCPU.
+fn named(report: &mut Report, vm: &mut StepVm) {
+    /// Of seconds for which either handler may suppress messages, two intervals of its limit.
+    const TRIES: usize = 12;
+    report.test("a message about a guest names its VMM and its vCPU", || {
+        let mut log = KernelLog::open()?;
+        let attempt = Attempt::page(&Request::new(ExitCode(0x403), 0, 0));
+        let mut said = Vec::new();
+        for _ in 0..TRIES {
+            vm.take(attempt.clone())?;
+            said = log.lines()?;
+            said.retain(|line| line.contains("vcpu"));
+            if !said.is_empty() {
+                break;
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+        let name = format!("kvm [{}]: vcpu0", std::process::id());
+        let mut check = Check::new();
+        check.that("a message", !said.is_empty());
+        for line in said {
+            check.that(&format!("{line:?} has {name:?}"), line.contains(&name));
+        }
         Ok(check.done())
     });
 }

@@ -7,9 +7,13 @@ mod table;
 pub use attempt::{Attempt, Outcome, Pages};
 
 use crate::exchange::exit::Exit;
+use crate::exchange::request::Request;
 use crate::launch::vm::{word, Config, Mail, Vcpu, Vm};
 use crate::launch::watchdog::Watchdog;
 use anyhow::{bail, ensure, Result};
+use ghcb_rs::ghcb_abi::ap::{ApCreation, ApOperation};
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use ghcb_rs::ghcb_abi::page::Field;
 use mailbox::{doorbell, map, Mailbox, Role, Step};
 use std::mem::offset_of;
 use std::time::Duration;
@@ -21,9 +25,11 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Exits of one step after which the guest counts as stuck: more than 64 KiB of MMIO take.
 const TOO_MANY: usize = 10_000;
 
-/// A VM whose first vCPU takes steps.
+/// A VM of which one vCPU takes steps.
 pub struct StepVm {
     vm: Vm,
+    /// Which one it is.
+    stepper: usize,
     dead: Option<String>,
 }
 
@@ -50,7 +56,43 @@ impl StepVm {
             is_doorbell(&exit) && !watchdog.barked(),
             "the guest's first exit is {exit:?}"
         );
-        Ok(Self { vm, dead: None })
+        Ok(Self {
+            vm,
+            stepper: 0,
+            dead: None,
+        })
+    }
+
+    /// Launch an SEV-SNP guest whose second vCPU takes the steps, at VMPL 1: the first, at VMPL 0, makes its VMSA and
+    /// creates it.
+    pub fn at_vmpl1() -> Result<Self> {
+        const VCPU: u32 = 1;
+        /// The only feature of the VM: SEV-SNP.
+        const FEATURES: u64 = 1;
+        let mut vm = Self::with(Config::default(), &[Role::Steps])?;
+        let made = vm.take(Attempt::make_vmsa(VCPU.into(), 1))?.infos.0;
+        ensure!(
+            made == 0 && vm.dead.is_none(),
+            "the guest cannot make a VMSA: {made:#x}, {:?}",
+            vm.dead
+        );
+        let creation = ApCreation {
+            operation: ApOperation::CREATE,
+            vmpl: 0,
+            reserved: 0,
+            apic_id: VCPU,
+        };
+        let request = Request::new(ExitCode::AP_CREATION, creation.encode(), map::VMSA)
+            .with(Field::Rax, FEATURES);
+        let reply = vm.take(Attempt::page(&request))?.reply();
+        ensure!(
+            (reply.info1, reply.info2) == (0, 0),
+            "not created: {reply:?}"
+        );
+        vm.stepper = VCPU as usize;
+        let exit = vm.vm.vcpu(vm.stepper).run();
+        ensure!(is_doorbell(&exit), "its first exit is {exit:?}");
+        Ok(vm)
     }
 
     /// The VM.
@@ -83,11 +125,11 @@ impl StepVm {
         mut at_exit: impl FnMut(&mut Vm, &Exit),
     ) -> Result<Outcome> {
         let table = [attempt];
-        let run = Table::offer(self.vm.memory(), &table);
+        let run = Table::offer(self.vm.memory(), self.stepper as u64, &table);
         let watchdog = Watchdog::start(PATIENCE)?;
         let mut exits = Vec::new();
         loop {
-            let exit = self.vm.vcpu(0).run();
+            let exit = self.vm.vcpu(self.stepper).run();
             if is_doorbell(&exit) {
                 break;
             }
@@ -103,8 +145,9 @@ impl StepVm {
 
     /// Offer one step, and run until its first exit to userspace, which is answered and not completed.
     pub fn begin(&mut self, attempt: &Attempt) -> Result<Exit> {
-        Table::offer(self.vm.memory(), std::slice::from_ref(attempt));
-        let exit = self.vm.vcpu(0).run();
+        let table = std::slice::from_ref(attempt);
+        Table::offer(self.vm.memory(), self.stepper as u64, table);
+        let exit = self.vm.vcpu(self.stepper).run();
         ensure!(!is_doorbell(&exit), "no exit to userspace");
         Ok(exit)
     }
@@ -134,10 +177,10 @@ impl StepVm {
                 break;
             }
             let (vcpus, memory) = self.vm.split();
-            let [vcpu, ..] = vcpus else {
+            let Some(vcpu) = vcpus.get_mut(self.stepper) else {
                 bail!("no vCPU");
             };
-            let (mut taken, dead) = take_table(vcpu, memory, table)?;
+            let (mut taken, dead) = take_table_of(self.stepper, vcpu, memory, table)?;
             outcomes.append(&mut taken);
             self.dead = dead;
         }
@@ -154,14 +197,24 @@ pub fn is_doorbell(exit: &Exit) -> bool {
     }
 }
 
-/// Let `vcpu`, which waits at its doorbell, take `table`; the text says why it died, if it did.
+/// Let `vcpu`, the VM's first, which waits at its doorbell, take `table`; the text says why it died, if it did.
 pub fn take_table(
     vcpu: &mut Vcpu,
     memory: &GuestMemoryMmap,
     table: &[Attempt],
 ) -> Result<(Vec<Outcome>, Option<String>)> {
-    let mail = Mail::new(memory, 0);
-    let run = Table::offer(memory, table);
+    take_table_of(0, vcpu, memory, table)
+}
+
+/// The same for the vCPU with that number.
+fn take_table_of(
+    number: usize,
+    vcpu: &mut Vcpu,
+    memory: &GuestMemoryMmap,
+    table: &[Attempt],
+) -> Result<(Vec<Outcome>, Option<String>)> {
+    let mail = Mail::new(memory, number as u64);
+    let run = Table::offer(memory, number as u64, table);
     let mut exits = vec![Vec::new(); table.len()];
     let watchdog = Watchdog::start(PATIENCE)?;
     let dead = loop {

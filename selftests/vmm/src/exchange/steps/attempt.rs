@@ -18,6 +18,8 @@ pub struct Attempt {
     pub(super) scratch_inside: bool,
     /// Address of a page that the guest copies over the GHCB first.
     pub(super) template: u64,
+    /// VMPL of a VMSA that is to be made.
+    pub(super) vmpl: u64,
 }
 
 impl fmt::Display for Attempt {
@@ -58,6 +60,7 @@ impl Attempt {
             page: Some(image),
             scratch_inside: false,
             template: 0,
+            vmpl: 0,
         }
     }
 
@@ -69,6 +72,7 @@ impl Attempt {
             page: None,
             scratch_inside: false,
             template: 0,
+            vmpl: 0,
         }
     }
 
@@ -90,11 +94,12 @@ impl Attempt {
         }
     }
 
-    /// No VMGEXIT: make the page at [`mailbox::map::VMSA`] that of `vcpu`. The result of the last instruction is in the
-    /// first info.
-    pub fn make_vmsa(vcpu: u64) -> Self {
+    /// No VMGEXIT: make the page at [`mailbox::map::VMSA`] that of `vcpu`, to run at `vmpl`. The result of the last
+    /// instruction is in the first info.
+    pub fn make_vmsa(vcpu: u64, vmpl: u64) -> Self {
         Self {
             flags: step::MAKE_VMSA,
+            vmpl,
             ..Self::msr(vcpu)
         }
     }

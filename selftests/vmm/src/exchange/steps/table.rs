@@ -16,10 +16,10 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Write it, and tell the guest.
-    pub(super) fn offer(memory: &GuestMemoryMmap, table: &[Attempt]) -> Self {
+    /// Write it, and tell the guest's vCPU `stepper`.
+    pub(super) fn offer(memory: &GuestMemoryMmap, stepper: u64, table: &[Attempt]) -> Self {
         let before = write_table(memory, table);
-        let mail = Mail::new(memory, 0);
+        let mail = Mail::new(memory, stepper);
         mail.set(offset_of!(Mailbox, step), 0);
         mail.set(offset_of!(Mailbox, step_count), table.len() as u64);
         Self { before }
@@ -85,8 +85,12 @@ fn write_table(memory: &GuestMemoryMmap, table: &[Attempt]) -> Vec<Option<PageIm
             address + offset_of!(Step, flags) as u64,
             attempt.flags | tell,
         );
-        let template = address + offset_of!(Step, template) as u64;
-        set_word(memory, template, attempt.template);
+        for (offset, value) in [
+            (offset_of!(Step, template), attempt.template),
+            (offset_of!(Step, vmpl), attempt.vmpl),
+        ] {
+            set_word(memory, address + offset as u64, value);
+        }
         before.push(image);
     }
     before
