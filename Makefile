@@ -18,6 +18,7 @@
 ## make bench        what a VMGEXIT costs by C and by Rust, in instructions
 ## make changeover   remove and insert the module each second while two guests boot (GUEST=sev-es, sev-snp)
 ## make fairness     a limit on SEV-SNP guests' messages to the secure processor: they get their answers in the end
+## make kernels      each kernel of scripts/kernels: the demo, and the tests on emulated hosts
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -47,6 +48,9 @@ endif
 demo test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test:
 	@scripts/$@
 
+kernels:
+	@scripts/try-kernels
+
 emulator-soak:
 	@emulator/soak
 
@@ -70,4 +74,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help
+.PHONY: all demo test kernels vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help

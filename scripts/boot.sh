@@ -15,11 +15,11 @@ new_run() {
 }
 
 # add_module: put ghcb_rs.ko into the payload.
-add_module() { cp "$cache/module/ghcb_rs.ko" "$run/payload/"; }
+add_module() { cp "$own/module/ghcb_rs.ko" "$run/payload/"; }
 
 # add_guests GUESTS: put whole guests into the payload, and what runs and verifies them (emulator/tests/guests).
 add_guests() {
-	cp "$cache/kernel/vmlinuz" "$cache/guest/initrd.gz" "$cache/guest/expected" "$cache/behaviours/snp_owner" \
+	cp "$own/kernel/vmlinuz" "$own/guest/initrd.gz" "$own/guest/expected" "$cache/behaviours/snp_owner" \
 		"$top/emulator/tests/guests" "$run/payload/"
 	mkdir "$run/payload/certificates"
 	cp "$cache/certificates"/*.pem "$run/payload/certificates/"

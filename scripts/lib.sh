@@ -15,10 +15,27 @@ case $cache in
 /*) ;;
 *) cache=$PWD/$cache ;;
 esac
+# The Debian root: that of the machine, or one with other compilers.
 # shellcheck disable=SC2034 # used by those who source this
-root=$cache/root
-logs=$cache/log
+root=$cache/${GHCB_RS_ROOT:-root}
 export GHCB_RS_CACHE=$cache
+
+# What is made for a kernel that was asked for by KERNEL= lies in a folder of its own, which stays beside those of others.
+# Inside the Debian root it is found at the same place as that for the default kernel.
+asked=${KERNEL:-}
+
+# own_of KERNEL: the folder for a kernel; "" is the default one.
+own_of() {
+	case $1 in
+	'' | "$(cat "$cache/kernel/release" 2>/dev/null)") printf '%s\n' "$cache" ;;
+	*) printf '%s\n' "$cache/kernels/$1" ;;
+	esac
+}
+
+own=$(own_of "$asked")
+# shellcheck disable=SC2034
+of_kernel=(kernel kselftests host guest module faulty bench mutants tree log)
+logs=$own/log
 
 # The file that says "this directory is the cache": distclean removes nothing that lacks it.
 marker=$cache/.ghcb_rs-cache
@@ -45,6 +62,7 @@ need_space() {
 
 # open_cache: make the cache, and hold its lock until this program and all that it started have ended.
 open_cache() {
+	[[ $asked =~ ^[a-z0-9.+~-]*$ ]] || die "KERNEL=$asked is no release of a kernel, such as those in scripts/kernels."
 	mkdir -p "$cache" "$logs" 2>/dev/null || die "$cache cannot be written: set GHCB_RS_CACHE to a directory that can."
 	: >"$marker" || die "$cache cannot be written: set GHCB_RS_CACHE to a directory that can."
 	exec {lock}>"$cache/lock"
@@ -100,10 +118,20 @@ explain() {
 	say "The whole log: $log"
 }
 
-# component NAME TITLE KEY: make $cache/NAME by recipes/NAME.sh, unless the one that is there was made from KEY.
-# The recipe runs in the Debian root and fills a directory of its own, which takes the name only once it is complete.
+# place NAME: the folder of a component's folder.
+place() {
+	case " ${of_kernel[*]} " in
+	*" $1 "*) printf '%s\n' "$own" ;;
+	*) printf '%s\n' "$cache" ;;
+	esac
+}
+
+# component NAME TITLE KEY [RECIPE]: make the folder NAME in the cache by recipes/NAME.sh, unless the one that is there was
+# made from KEY. The recipe runs in the Debian root and fills a directory of its own, which takes the name only once it is
+# complete.
 component() {
-	local name=$1 title=$2 key=$3 dir=$cache/$1 new=$cache/new.$1 rc=0
+	local name=$1 title=$2 key=$3 recipe=${4:-$1} dir new rc=0
+	dir=$(place "$name")/$name new=$(place "$name")/new.$name
 	if [ "$(cat "$dir/.key" 2>/dev/null)" = "$key" ]; then
 		begin "$title"
 		end ready
@@ -117,7 +145,7 @@ component() {
 	if [ "$name" = root ]; then
 		unshare --mount --propagation private -- bash "$top/scripts/recipes/root.sh" "$new"
 	else
-		in_root bash "/checkout/scripts/recipes/$name.sh" "/cache/$name"
+		in_root bash "/checkout/scripts/recipes/$recipe.sh" "/cache/$name"
 	fi >"$logs/$name" 2>&1 </dev/null || rc=$?
 	unset GHCB_RS_NEW
 	if [ "$rc" -ne 0 ]; then
@@ -135,6 +163,14 @@ component() {
 # (read-only). Mounts and processes live in namespaces of their own and are gone when COMMAND is, however it ends.
 in_root() {
 	unshare --mount --pid --fork --kill-child --propagation private -- bash "$top/scripts/enter" "$@"
+}
+
+# with_compilers COMMAND...: a COMMAND that goes into a Debian root goes into the one whose compilers have built the kernel.
+with_compilers() {
+	local GHCB_RS_ROOT
+	GHCB_RS_ROOT=$(cat "$own/compilers" 2>/dev/null || echo root)
+	export GHCB_RS_ROOT
+	"$@"
 }
 
 # module_sources DIR: names of all files below DIR that ghcb_rs.ko is made of: the crate's root, a room for each of its
