@@ -64,7 +64,7 @@ update:
 # What a build leaves in the checkout; the cache stays.
 clean:
 	@find . -path ./.git -prune -o -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
-		-o -name '.*.cmd' -o -name '.*.d' -o -name '*_generated.rs' -o -name '*.rmeta' -o -name '.*.checked' \
+		-o -name '.*.cmd' -o -name '.*.d' -o -name '*_generated.rs' -o -name features_generated -o -name '*.rmeta' -o -name '.*.checked' \
 		-o -name Module.symvers -o -name modules.order \) -exec rm -f {} +
 	@rm -rf target selftests/target selftests/out fuzz/target
 

@@ -20,6 +20,7 @@ mod observe;
 pub mod vmgexit;
 
 use kernel::prelude::*;
+use kvm::differences::value_of;
 
 module! {
     type: GhcbRs,
@@ -82,12 +83,12 @@ fn check() -> Result {
         );
         return Err(EINVAL);
     }
-    let takeover = module_parameters::takeover.value();
+    let takeover: u8 = value_of(module_parameters::takeover.value());
     if takeover > 1 {
         pr_err!("takeover={takeover} is neither 0 nor 1\n");
         return Err(EINVAL);
     }
-    let number = module_parameters::log_level.value();
+    let number = value_of(module_parameters::log_level.value());
     let Some(level) = observe::LogLevel::from_number(number) else {
         pr_err!("log_level={number} is none of 0, 1 and 2\n");
         return Err(EINVAL);
@@ -96,8 +97,8 @@ fn check() -> Result {
     unsafe { observe::init() };
     observe::set_log_level(level);
     kvm::snp::fairness::set_limit(
-        module_parameters::guest_requests_per_second.value(),
-        module_parameters::guest_requests_at_once.value(),
+        value_of(module_parameters::guest_requests_per_second.value()),
+        value_of(module_parameters::guest_requests_at_once.value()),
     );
     livepatch::set_active(takeover == 1);
     Ok(())

@@ -11,6 +11,7 @@ mod abi_proof;
 pub(crate) mod bindings;
 mod buffer;
 pub(crate) mod deferral;
+pub(crate) mod differences;
 mod emulation;
 pub(crate) mod identity;
 pub(crate) mod imports;

@@ -17,7 +17,7 @@ mod replacement;
 
 use crate::kvm::{
     bindings::{self, klp_func, klp_object, klp_patch},
-    identity, imports,
+    differences, identity, imports,
 };
 use core::{cell::UnsafeCell, ffi::CStr, mem};
 use kernel::{
@@ -64,7 +64,10 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
     if let Err(error) = ftrace::check() {
         return error.to_errno();
     }
-    for slot in imports::entry::ALL {
+    for slot in [imports::entry::ALL, differences::entry::ALL]
+        .into_iter()
+        .flatten()
+    {
         // SAFETY: The livepatch loader has filled the slots with the addresses of functions, and each is longer
         // than its entry.
         if !unsafe { is_traced(slot.read_volatile()) } {

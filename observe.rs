@@ -145,7 +145,8 @@ impl fmt::Display for Guest {
 #[inline(never)]
 pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complaint) {
     let guest = Guest {
-        vmm: current!().tgid(),
+        // Not `tgid()`, which not every kernel crate has.
+        vmm: current!().group_leader().pid(),
         vcpu,
     };
     let level = match complaint {

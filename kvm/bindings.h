@@ -13,6 +13,7 @@
 // bindgen: --allowlist-var '__VCPU_REGS_.*' --allowlist-var 'SVM_EXIT_.*' --allowlist-var 'GHCB_.*'
 // bindgen: --allowlist-var ftrace_enabled --allowlist-var vmlinux_build_id
 // bindgen: --allowlist-var tracepoint_srcu --allowlist-var MSR_IA32_XSS --opaque-type 'xen_.*' --opaque-type 'drm_.*' --opaque-type net
+// bindgen: --opaque-type 'ns_common.*'
 #include <linux/buildid.h>
 #include <linux/kvm_host.h>
 #include <linux/ftrace.h>

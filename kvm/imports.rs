@@ -25,7 +25,6 @@ pub(crate) const FENTRY_OFFSET: usize = 4;
 replaced! {
     kvm_amd {
         fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int;
-        fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcpu) -> bool;
         fn svm_complete_emulated_msr(vcpu: *mut kvm_vcpu, error: c_int) -> c_int;
         fn sev_free_vcpu(vcpu: *mut kvm_vcpu);
         fn snp_complete_one_psc(vcpu: *mut kvm_vcpu) -> c_int;

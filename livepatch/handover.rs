@@ -12,6 +12,7 @@ use super::{direct::Redirection, news, replacement};
 use crate::{
     kvm::{
         deferral::{self, PerCpu},
+        differences::BEFORE_RUN,
         imports::entry,
     },
     vmgexit::{
@@ -54,9 +55,7 @@ static DELIVERY: [Redirection; 8] = [
     Redirection::new(&raw const entry::SEV_FREE_VCPU, || {
         replacement::sev_free_vcpu as usize
     }),
-    Redirection::new(&raw const entry::SEV_VCPU_NEEDS_INITIALIZATION, || {
-        replacement::sev_vcpu_needs_initialization as usize
-    }),
+    Redirection::new(&raw const BEFORE_RUN, || replacement::before_run as usize),
     Redirection::new(&raw const entry::SVM_COMPLETE_EMULATED_MSR, || {
         replacement::svm_complete_emulated_msr as usize
     }),

@@ -7,6 +7,7 @@ use crate::{
     kvm::{
         bindings::{kvm_vcpu, vcpu_svm},
         deferral::{self, PerCpu},
+        differences::{c_before_run, BeforeRun},
         imports, KvmVcpu,
     },
     observe,
@@ -84,20 +85,24 @@ unsafe fn wrap(vcpu: *mut kvm_vcpu) -> KvmVcpu {
     unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) }
 }
 
-/// Replaces `sev_vcpu_needs_initialization()`: before it, a pending reply is written.
+// What is replaced returns this.
+const _: unsafe extern "C" fn(*mut kvm_vcpu) -> BeforeRun = c_before_run;
+
+/// Replaces what KVM calls before a vCPU runs, see [`differences`](crate::kvm::differences): before it, a pending reply is
+/// written.
 ///
 /// # Safety
 ///
 /// As for the original: called by KVM when userspace lets a vCPU run, when what it did for the last exit
 /// has been taken in.
-pub(super) unsafe extern "C" fn sev_vcpu_needs_initialization(vcpu: *mut kvm_vcpu) -> bool {
+pub(super) unsafe extern "C" fn before_run(vcpu: *mut kvm_vcpu) -> BeforeRun {
     // SAFETY: KVM calls for a vCPU of kvm_amd, which is the first member of a `vcpu_svm`. Only an exit of an
     // SEV-ES guest leaves a reply to be written; its vCPU is what `KvmVcpu` wants.
     unsafe {
         if deferral::is_pending(vcpu.cast()) {
             deliver(wrap(vcpu), End::Resumed);
         }
-        imports::c_sev_vcpu_needs_initialization(vcpu)
+        c_before_run(vcpu)
     }
 }
 
