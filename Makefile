@@ -36,9 +36,9 @@ ifdef KDIR
 objtool := $(firstword $(wildcard $(addsuffix /tools/objtool/objtool,$(KDIR) $(KDIR)/../build)))
 
 all:
+	@scripts/kernel-fits $(KDIR) $(KVM_HEADERS)
 	@rm -f ghcb_rs.ko # objtool takes a module that it has not seen
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
-	@$(if $(objtool),,echo "error: $(KDIR) has no objtool: build its modules_prepare target first." >&2; exit 1)
 	$(objtool) klp post-link ghcb_rs.ko
 else
 all:

@@ -12,7 +12,7 @@ dir=$1
 
 packages=(
 	make gcc libc6-dev flex bison bc openssl libelf-dev libssl-dev zlib1g-dev libxxhash-dev pahole kmod python3
-	rustc rust-src cargo bindgen rsync gawk xz-utils cpio patch pkgconf file ca-certificates
+	rustc rust-src rustfmt cargo bindgen rsync gawk xz-utils cpio patch pkgconf file ca-certificates
 )
 case ${dir##*/compilers-} in
 sid)

@@ -10,6 +10,7 @@
 cd "$1"
 objtool=/cache/kernel/build/tools/objtool/objtool
 
+sh /checkout/scripts/kernel-fits /cache/kernel/build
 mkdir source
 module_sources /checkout | (cd /checkout && cpio -pdm --quiet /cache/module/source)
 /cache/kernel/make M=/cache/module/source KERNEL_IMAGE=/cache/kernel/vmlinuz modules
