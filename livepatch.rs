@@ -39,10 +39,13 @@ extern "C" {
     fn klp_enable_patch(patch: *mut klp_patch) -> c_int;
 }
 
-/// `livepatch=Y` in the module's information: without it the loader accepts no livepatch relocation.
-#[link_section = ".modinfo"]
-#[used]
-static MODINFO: [u8; 12] = *b"livepatch=Y\0";
+// In the module's information: without it the loader accepts no livepatch relocation. Not a static with `#[used]`, which newer
+// compilers put into a section of its own.
+core::arch::global_asm!(
+    ".pushsection .modinfo, \"a\", @progbits",
+    ".asciz \"livepatch=Y\"",
+    ".popsection"
+);
 
 /// Name of the module that is patched.
 const OBJECT: &CStr = c"kvm_amd";

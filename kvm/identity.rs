@@ -31,6 +31,7 @@ const CPUID_ENCRYPTED_MEMORY: u32 = 0x8000_001f;
 const CPUID_EAX_SEV_ES: u32 = 1 << 3;
 
 /// Whether this processor runs SEV-ES guests.
+#[allow(unused_unsafe, reason = "a safe function for newer compilers")]
 pub(crate) fn cpu_has_sev_es() -> bool {
     // SAFETY: Every 64-bit processor has CPUID.
     let highest = unsafe { __cpuid(0x8000_0000) }.eax;
@@ -45,6 +46,7 @@ pub(crate) fn cpu_has_sev_es() -> bool {
 const CPUID_EBX_SMAP: u32 = 1 << 20;
 
 /// Whether this processor has the instructions STAC and CLAC.
+#[allow(unused_unsafe, reason = "a safe function for newer compilers")]
 pub(crate) fn cpu_has_smap() -> bool {
     // SAFETY: Every 64-bit processor has CPUID; those with SEV have function 7.
     unsafe { __cpuid_count(7, 0) }.ebx & CPUID_EBX_SMAP != 0

@@ -22,7 +22,7 @@ use kernel::{
     sync::atomic::{Atomic, Relaxed},
 };
 
-#[expect(
+#[allow(
     improper_ctypes,
     reason = "the kernel's structures hold empty ones, which C never passes by value"
 )]

@@ -53,26 +53,28 @@ static HANDLING: [Redirection; 1] = [Redirection::new(
 /// What writes pending replies, and what frees vCPUs that have one.
 static DELIVERY: [Redirection; 8] = [
     Redirection::new(&raw const entry::SEV_FREE_VCPU, || {
-        replacement::sev_free_vcpu as usize
+        replacement::sev_free_vcpu as *const () as usize
     }),
-    Redirection::new(&raw const BEFORE_RUN, || replacement::before_run as usize),
+    Redirection::new(&raw const BEFORE_RUN, || {
+        replacement::before_run as *const () as usize
+    }),
     Redirection::new(&raw const entry::SVM_COMPLETE_EMULATED_MSR, || {
-        replacement::svm_complete_emulated_msr as usize
+        replacement::svm_complete_emulated_msr as *const () as usize
     }),
     Redirection::new(&raw const entry::COMPLETE_SEV_ES_EMULATED_MMIO, || {
-        replacement::complete_sev_es_emulated_mmio as usize
+        replacement::complete_sev_es_emulated_mmio as *const () as usize
     }),
     Redirection::new(&raw const entry::COMPLETE_SEV_ES_EMULATED_INS, || {
-        replacement::complete_sev_es_emulated_ins as usize
+        replacement::complete_sev_es_emulated_ins as *const () as usize
     }),
     Redirection::new(&raw const entry::COMPLETE_SEV_ES_EMULATED_OUTS, || {
-        replacement::complete_sev_es_emulated_outs as usize
+        replacement::complete_sev_es_emulated_outs as *const () as usize
     }),
     Redirection::new(&raw const entry::SNP_COMPLETE_ONE_PSC, || {
-        replacement::snp_complete_one_psc as usize
+        replacement::snp_complete_one_psc as *const () as usize
     }),
     Redirection::new(&raw const entry::SNP_COMPLETE_REQ_CERTS, || {
-        replacement::snp_complete_req_certs as usize
+        replacement::snp_complete_req_certs as *const () as usize
     }),
 ];
 

@@ -43,9 +43,9 @@ pub(super) fn is_active() -> bool {
 /// Address of what replaces `sev_handle_vmgexit()`.
 pub(super) fn of_sev_handle_vmgexit() -> usize {
     if is_active() {
-        sev_handle_vmgexit as usize
+        sev_handle_vmgexit as *const () as usize
     } else {
-        stand_aside as usize
+        stand_aside as *const () as usize
     }
 }
 

@@ -41,10 +41,13 @@ module! {
     },
 }
 
-/// `livepatch=Y` in the module's information: without it the loader accepts no livepatch relocation.
-#[link_section = ".modinfo"]
-#[used]
-static MODINFO: [u8; 12] = *b"livepatch=Y\0";
+// In the module's information: without it the loader accepts no livepatch relocation. Not a static with `#[used]`, which newer
+// compilers put into a section of its own.
+core::arch::global_asm!(
+    ".pushsection .modinfo, \"a\", @progbits",
+    ".asciz \"livepatch=Y\"",
+    ".popsection"
+);
 
 replaced! {
     kvm_amd {
