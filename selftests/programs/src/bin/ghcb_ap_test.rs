@@ -2,7 +2,6 @@
 //! AP reset hold with SIPIs, and NMIs with NMI complete.
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use mailbox::{hold, Mailbox};
 use std::mem::offset_of;
@@ -14,19 +13,12 @@ use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::launch::crew::{wait_for, Hand};
 use vmm::launch::vm::Mail;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 const ROUNDS: u64 = 5;
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         for (way, name) in [
             (hold::PAGE, "AP reset hold"),
             (hold::MSR, "AP reset hold by MSR"),

@@ -3,7 +3,6 @@
 //! kernel serves a part.
 
 use anyhow::{bail, Result};
-use clap::Parser;
 use ghcb_rs::ghcb_abi::ioio::IoSize::Byte;
 use kvm_ioctls::IoEventAddress;
 use mailbox::map;
@@ -12,14 +11,8 @@ use vmm::exchange::device::{brought, mmio_exit, Accesses};
 use vmm::exchange::exit::Exit;
 use vmm::exchange::steps::StepVm;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
+use vmm::report::ktap::{self, Report};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
 
 /// Where the local APIC and the IOAPIC are.
 const APIC: u64 = 0xfee0_0000;
@@ -32,8 +25,7 @@ const OTHER: u64 = map::MMIO + 0x800;
 const OTHER_PORT: u16 = 0x600;
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let mut vm = StepVm::new()?;
         events(report, &mut vm);
         coalesced(report, &mut vm);

@@ -2,7 +2,6 @@
 //! The handler changes while userspace has an exit: the one that is there at the end completes it.
 
 use anyhow::{ensure, Context, Result};
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
@@ -18,13 +17,7 @@ use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::exchange::userspace;
 use vmm::judge::check::Check;
 use vmm::kernel::handler::{self, Handler};
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 /// What happens to an exit.
 struct Way {
@@ -65,8 +58,7 @@ impl fmt::Display for Way {
 }
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let before = report.handler();
         let mut vm = StepVm::new()?;
         userspace::leave_msrs(vm.vm().fd(), MTRR_BASE as u32, 2)?;

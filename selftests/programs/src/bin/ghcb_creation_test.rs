@@ -2,7 +2,6 @@
 //! AP creation by SEV-SNP guests: each refusal, and an AP that is started, stopped, and started again.
 
 use anyhow::{bail, ensure, Result};
-use clap::Parser;
 use ghcb_rs::ghcb_abi::ap::{ApCreation, ApOperation};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
@@ -18,15 +17,8 @@ use vmm::exchange::steps::{take_table, Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
 use vmm::launch::crew::{wait_for, Hand};
-use vmm::launch::kind::Kind;
 use vmm::launch::vm::{Config, Mail, Vcpu};
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 /// The features of the test's VMs: SEV-SNP alone.
 const FEATURES: u64 = 1;
@@ -44,9 +36,7 @@ const INIT: u32 = 0x4500;
 const SIPI: u32 = 0x4608;
 
 fn main() -> Status {
-    let mut arguments = Arguments::parse();
-    arguments.options.guest = Kind::SevSnp;
-    ktap::run(&arguments.options, |report| {
+    ktap::snp_program(|report| {
         let mut vm = StepVm::with(Config::default(), &[Role::Hold])?;
         refusals(report, &mut vm);
         lives(report);

@@ -3,7 +3,6 @@
 //! state that userspace can read.
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::IoSize::{Byte, Word};
 use ghcb_rs::ghcb_abi::page::Field;
@@ -18,13 +17,7 @@ use vmm::exchange::device::{brought, mmio_exit, Accesses};
 use vmm::exchange::request::Request;
 use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 const APIC: u64 = 0xfee0_0000;
 const APIC_TPR: u64 = APIC + 0x80;
@@ -44,8 +37,7 @@ const PIT_COMMAND: u16 = 0x43;
 const SPEAKER: u16 = 0x61;
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let mut vm = machine()?;
         local_apic(report, &mut vm);
         ioapic(report, &mut vm);

@@ -4,7 +4,6 @@
 //! came to userspace.
 
 use anyhow::Result;
-use clap::Parser;
 use mailbox::{device, map, Role};
 use std::process::ExitCode;
 use vmm::exchange::exit::{Exit, SYSTEM_EVENT_SEV_TERM};
@@ -13,17 +12,10 @@ use vmm::judge::in_guest::{self, Run};
 use vmm::kernel::handler::Handler;
 use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let old = (Kind::chosen() == Kind::SevEs).then(Config::before_init2);
         for config in [Some(Config::default()), old].into_iter().flatten() {
             let kind = match config.old {

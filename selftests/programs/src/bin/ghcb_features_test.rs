@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What SEV-SNP guests are told of: features, the list of APIC IDs, and the events that KVM does not have.
 
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::features::Features;
 use ghcb_rs::ghcb_abi::msr::{MsrRequest, MsrResponse};
@@ -14,20 +13,11 @@ use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::judge::difference::Difference;
 use vmm::kernel::handler::Handler;
-use vmm::launch::kind::Kind;
 use vmm::launch::vm::{set_word, word, Config};
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let mut arguments = Arguments::parse();
-    arguments.options.guest = Kind::SevSnp;
-    ktap::run(&arguments.options, |report| {
+    ktap::snp_program(|report| {
         // Two vCPUs, for the list.
         let mut vm = StepVm::with(Config::default(), &[Role::Hold])?;
         apic_ids(report, &mut vm);

@@ -2,7 +2,6 @@
 //! Port I/O: what `kvm_run` holds, and exactly which bytes move.
 
 use anyhow::Result;
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE};
@@ -18,20 +17,13 @@ use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 /// Bytes that KVM hands to userspace at once.
 const CHUNK: usize = 4096;
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let mut vm = StepVm::new()?;
         ports(report, &mut vm);
         sizes(report, &mut vm);

@@ -3,7 +3,6 @@
 //! the exit.
 
 use anyhow::Result;
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
@@ -23,17 +22,10 @@ use vmm::judge::difference::Difference;
 use vmm::kernel::balance::Balance;
 use vmm::kernel::handler::Handler;
 use vmm::kernel::settings::{self, Setting, Swap};
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let before = Balance::now()?;
         {
             let swap = Swap::have();

@@ -3,7 +3,6 @@
 //! whoever ends it.
 
 use anyhow::{bail, Context, Error, Result};
-use clap::Parser;
 use mailbox::map;
 use std::ops::Range;
 use std::process::ExitCode as Status;
@@ -16,17 +15,10 @@ use vmm::judge::check::Check;
 use vmm::kernel::handler::{self, Handler};
 use vmm::launch::successor::Successor;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         // The kind before KVM_SEV_INIT2 speaks version 1.
         if report.has_version_1("moved") && report.module("moved").is_some() {
             moves(report);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! MMIO through the page, and where its scratch area may lie.
 
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::{
     Field, PAGE_SIZE, SHARED_BUFFER_END, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE,
@@ -16,17 +15,10 @@ use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         for config in Config::kinds() {
             let mut vm = StepVm::with(config, &[])?;
             addresses(report, &mut vm);

@@ -2,7 +2,6 @@
 //! The MSR protocol: each request, right and wrong, and each response.
 
 use anyhow::Result;
-use clap::Parser;
 use ghcb_rs::ghcb_abi::ap::ResetHold;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::features::Features;
@@ -18,17 +17,10 @@ use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
 use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let mut vm = StepVm::new()?;
         report.test("reset: the GHCB MSR holds the SEV information", || {
             first_value(&mut vm)

@@ -3,7 +3,6 @@
 //! those that it uses; CPL, XCR0 and IA32_XSS are kept from one request to the next.
 
 use anyhow::Result;
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
 use ghcb_rs::ghcb_abi::msr::{CpuidRegister, MsrRequest, MsrResponse};
@@ -18,17 +17,10 @@ use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;
 use vmm::judge::difference::Difference;
 use vmm::kernel::handler::Handler;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let mut vm = StepVm::new()?;
         for (name, request) in requests() {
             unused(report, &mut vm, name, &request);

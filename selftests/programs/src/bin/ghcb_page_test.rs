@@ -3,7 +3,6 @@
 //! exit code; each error.
 
 use anyhow::Result;
-use clap::Parser;
 use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
@@ -21,17 +20,10 @@ use vmm::kernel::handler::Handler;
 use vmm::kernel::host::KernelLog;
 use vmm::launch::kind::Kind;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         for config in Config::kinds() {
             let mut vm = StepVm::with(config, &[])?;
             let label = vm.vm().config().label();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Page state change by SEV-SNP guests: by the MSR protocol, and by lists of every shape.
 
-use clap::Parser;
 use ghcb_rs::ghcb_abi::msr::MsrResponse;
 use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_END};
 use ghcb_rs::ghcb_abi::psc::{PageOperation, PscEntry, ELEMENT_SIZE, MAX_COUNT};
@@ -12,15 +11,8 @@ use vmm::exchange::page_list::{asked, by_msr, large, page, response, PageList, B
 use vmm::exchange::steps::Attempt;
 use vmm::judge::check::Check;
 use vmm::judge::page_list::{judge, Lists};
-use vmm::launch::kind::Kind;
 use vmm::launch::page_states::ENCRYPTED;
-use vmm::report::ktap::{self, Options};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap;
 
 const PRIVATE: PageOperation = PageOperation::PRIVATE;
 const SHARED: PageOperation = PageOperation::SHARED;
@@ -30,9 +22,7 @@ const EAGAIN: u64 = libc::EAGAIN as u64;
 const GRANTED: (usize, u64) = (usize::MAX, 0);
 
 fn main() -> Status {
-    let mut arguments = Arguments::parse();
-    arguments.options.guest = Kind::SevSnp;
-    ktap::run(&arguments.options, |report| {
+    ktap::snp_program(|report| {
         let mut lists = Lists::new(report)?;
         msr(&mut lists);
         ranges(&mut lists);

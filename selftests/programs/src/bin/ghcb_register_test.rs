@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Registration of GHCBs by SEV-SNP guests, and the GHCB in a page that is private.
 
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::msr::{MsrInfo, MsrRequest, MsrResponse, GFN_NONE};
 use ghcb_rs::ghcb_abi::page::Field;
@@ -14,20 +13,11 @@ use vmm::exchange::request::{PageFields, Request};
 use vmm::exchange::steps::{Attempt, StepVm};
 use vmm::judge::check::Check;
 use vmm::judge::in_guest;
-use vmm::launch::kind::Kind;
 use vmm::launch::vm::{word, Config, Vm};
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 fn main() -> Status {
-    let mut arguments = Arguments::parse();
-    arguments.options.guest = Kind::SevSnp;
-    ktap::run(&arguments.options, |report| {
+    ktap::snp_program(|report| {
         let mut vm = StepVm::new()?;
         by_msr(report, &mut vm);
         by_page(report, &mut vm);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The host has no memory for a copy of a request's data: the guest is told, or KVM_RUN ends, and the VM goes on.
 
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode as Event;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
 use ghcb_rs::ghcb_abi::page::Field;
@@ -16,20 +15,13 @@ use vmm::judge::check::Check;
 use vmm::kernel::handler::{self, Handler};
 use vmm::kernel::shortage::{self, Shortage};
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 /// Bytes of a request's data: no size that anybody else asks for, more than a vCPU has room for, and whole double words.
 const BYTES: u64 = 10_004;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let Some(file) = handler::module().map(|module| shortage::file(&module)) else {
             report.skip(
                 "no memory",

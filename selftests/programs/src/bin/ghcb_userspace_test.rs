@@ -2,7 +2,6 @@
 //! MSR accesses and hypercalls that userspace serves or refuses.
 
 use anyhow::Result;
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::page::Field;
 use ghcb_rs::ghcb_abi::reply::EventInjection;
@@ -17,19 +16,12 @@ use vmm::exchange::userspace::{
 };
 use vmm::judge::check::Check;
 use vmm::kernel::handler::Handler;
-use vmm::report::ktap::{self, Options};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap;
 
 const VALUE: u64 = 0x1234_5678_9abc_def0;
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let handler = report.handler();
         let mut vm = StepVm::new()?;
         userspace::leave_msrs(vm.vm().fd(), MTRR_BASE as u32, 2)?;

@@ -5,6 +5,7 @@ use crate::kernel::handler::{self, Choice, Handler};
 use crate::kernel::host::{self, KernelLog};
 use crate::launch::kind::Kind;
 use anyhow::{Error, Result};
+use clap::Parser as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -146,6 +147,27 @@ pub struct Options {
     /// Begin no further test after the first failure
     #[arg(long)]
     pub stop: bool,
+}
+
+/// A program that has no other options.
+#[derive(clap::Parser)]
+struct Plain {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Run the tests of a program whose only options are those of each program.
+pub fn program(tests: impl FnOnce(&mut Report) -> Result<()>) -> ExitCode {
+    run(&Plain::parse().options, tests)
+}
+
+/// The same with SEV-SNP guests, whatever kind was asked for.
+pub fn snp_program(tests: impl FnOnce(&mut Report) -> Result<()>) -> ExitCode {
+    let options = Options {
+        guest: Kind::SevSnp,
+        ..Plain::parse().options
+    };
+    run(&options, tests)
 }
 
 /// Run `tests` where guests of that kind can run, with the handler that was asked for.
