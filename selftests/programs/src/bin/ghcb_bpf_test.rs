@@ -5,28 +5,22 @@
 //! at those that the module replaces, the later of the two is refused.
 
 use anyhow::{anyhow, Context, Result};
-use clap::Parser;
 use std::path::Path;
 use std::process::ExitCode;
 use vmm::judge::check::Check;
 use vmm::kernel::bpf::{Place, Program};
 use vmm::kernel::handler::{self, Handler};
-use vmm::kernel::neighbour::{both, guest, module_is_refused, COUNT, FUNCTIONS, HANDLER, OF_MSR};
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::kernel::neighbour::{
+    both, guest, module_is_refused, vmgexits, FUNCTIONS, HANDLER, OF_MSR,
+};
+use vmm::report::ktap::{self, Report};
 
 const KVM: &str = "kvm_amd";
 /// One that it leaves alone, and that is called for each exit.
 const NEIGHBOUR: &str = "svm_handle_exit";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let Some(module) = report.module("BPF programs") else {
             return Ok(());
         };
@@ -66,7 +60,7 @@ fn first(report: &mut Report, module: &Path, function: &str) {
         for (place, program) in [("entry", &entry), ("exit", &exit)] {
             let runs = program.runs()?;
             match function {
-                HANDLER => check.same(&format!("runs at the {place}"), runs, COUNT as u64),
+                HANDLER => check.same(&format!("runs at the {place}"), runs, vmgexits() as u64),
                 OF_MSR => check.same(&format!("runs at the {place}"), runs, 0),
                 _ => check.that("the program runs", runs > 0),
             };
@@ -96,7 +90,7 @@ fn beside(report: &mut Report, module: &Path) {
             for program in programs {
                 check.that(
                     "the program sees each VMGEXIT",
-                    program.runs()? >= COUNT as u64,
+                    program.runs()? >= vmgexits() as u64,
                 );
             }
             Ok(check.done())

@@ -3,7 +3,6 @@
 //! userspace has the exit.
 
 use anyhow::{ensure, Result};
-use clap::Parser;
 use ghcb_rs::ghcb_abi::bitmap::ValidBitmap;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
@@ -21,19 +20,12 @@ use vmm::judge::check::Check;
 use vmm::judge::difference::Difference;
 use vmm::kernel::handler::Handler;
 use vmm::launch::vm::Config;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 const UNSAFE_MAPPINGS: &str = "/sys/module/kvm/parameters/allow_unsafe_mappings";
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let allowed = std::fs::read_to_string(UNSAFE_MAPPINGS)?;
         ensure!(allowed.trim() == "N", "kvm.allow_unsafe_mappings is on");
         for mapping in &MAPPINGS {
@@ -163,9 +155,13 @@ fn at_the_vmgexit(report: &mut Report, mapping: &Mapping) {
     };
     for asked in asked() {
         let name = format!("{}: {}: {end}", mapping.name, asked.name);
+        let old = mapping.flags != 0;
+        if old && !report.has_version_1(&name) {
+            continue;
+        }
         report.test(&name, || {
             let config = Config {
-                old: mapping.flags != 0,
+                old,
                 ..Config::default()
             };
             let mut vm = StepVm::with(config, &[])?;

@@ -2,7 +2,6 @@
 //! Tracers and other livepatches of the functions that the module replaces: both work, or the later one is refused.
 
 use anyhow::{ensure, Context, Result};
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,16 +13,10 @@ use vmm::judge::check::Check;
 use vmm::kernel::handler::{self, Handler};
 use vmm::kernel::kvm_amd;
 use vmm::kernel::module as kernel;
-use vmm::kernel::neighbour::{both, guest, module_is_refused, COUNT, FUNCTIONS, HANDLER};
+use vmm::kernel::neighbour::{both, guest, module_is_refused, vmgexits, FUNCTIONS, HANDLER};
 use vmm::kernel::tracing::Tracing;
 use vmm::launch::crew::wait_for;
-use vmm::report::ktap::{self, Options, Report};
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
+use vmm::report::ktap::{self, Report};
 
 /// Functions of kvm_amd that each exit takes; the module leaves the second alone.
 const OF_EACH_EXIT: [&str; 2] = [HANDLER, "sev_es_unmap_ghcb"];
@@ -35,8 +28,7 @@ const SECOND: &str = "/sys/kernel/livepatch/second_patch";
 const SECOND_CALLS: &str = "/sys/module/second_patch/parameters/calls";
 
 fn main() -> Status {
-    let arguments = Arguments::parse();
-    ktap::run(&arguments.options, |report| {
+    ktap::program(|report| {
         let Some(module) = report.module("neighbours") else {
             return Ok(());
         };
@@ -72,7 +64,7 @@ fn tracers(report: &mut Report, module: &Path) {
                 guest(&mut check, handler)?;
                 // The doorbell of the guest is no VMGEXIT.
                 let calls = tracing.take(" sev_handle_vmgexit <-")?;
-                check.same("calls traced", calls, COUNT);
+                check.same("calls traced", calls, vmgexits());
                 let (back, turn): (_, fn(&Path) -> Result<()>) = match handler {
                     Handler::Rust => (Handler::C, |_| handler::remove()),
                     Handler::C => (Handler::Rust, handler::insert),
@@ -87,7 +79,7 @@ fn tracers(report: &mut Report, module: &Path) {
             both(after, module, || tracing.graph(&OF_EACH_EXIT))?;
             guest(&mut check, Handler::Rust)?;
             let calls = tracing.take(" sev_handle_vmgexit")?;
-            check.same("calls traced", calls, COUNT);
+            check.same("calls traced", calls, vmgexits());
             Ok(check.done())
         });
         report.test(&format!("probes of all kinds, {order} the module"), || {
@@ -100,7 +92,7 @@ fn tracers(report: &mut Report, module: &Path) {
             })?;
             guest(&mut check, Handler::Rust)?;
             for (name, count) in tracing.take_events()? {
-                check.same(&name, count, COUNT);
+                check.same(&name, count, vmgexits());
             }
             Ok(check.done())
         });
