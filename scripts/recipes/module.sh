@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, a module
-# that makes allocations fail, one that shuts ftrace down, a kvm_amd and a kvm that the module was not built for, and the module built for
-# another kernel.
+# ghcb_rs.ko, against the prepared kernel tree; and for the tests, another livepatch of kvm_amd, a module that makes
+# allocations fail, one that counts assigned pages, one that shuts ftrace down, a kvm_amd and a kvm that the module was not
+# built for, and the module built for another kernel.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -23,7 +23,7 @@ mv source/ghcb_rs.ko .
 mv source/ghcb_rs.ko for-other-vmlinux.ko
 rm -r source
 
-for name in second_patch no_memory dead_ftrace; do
+for name in second_patch no_memory rmp_count dead_ftrace; do
 	mkdir source
 	cp "/checkout/selftests/$name"/* source/
 	/cache/kernel/make M=/cache/module/source modules

@@ -9,6 +9,7 @@ pub mod host;
 pub mod kvm_amd;
 pub mod module;
 pub mod neighbour;
+mod rmp;
 pub mod settings;
 pub mod shortage;
 pub mod tracing;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the host's kernel has handed out: pins, slab objects and pages, before the guests of a test and after them.
+//! What the host's kernel has handed out: pins, slab objects, pages, and those that the reverse map table gives to guests; before the guests of a test and after them.
 
+use crate::kernel::rmp;
 use crate::launch::crew::wait_for;
+use crate::launch::kind::Kind;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +14,8 @@ use std::time::Duration;
 pub struct Balance {
     /// Pages pinned and not yet unpinned.
     pins: i64,
+    /// Pages that belong to guests, for programs whose guests are SEV-SNP ones.
+    assigned: Option<i64>,
     /// Objects in use of each cache that the handler and KVM take from.
     objects: BTreeMap<String, i64>,
     /// Kilobytes, each kind by its name.
@@ -71,7 +75,9 @@ impl Balance {
             })
             .sum();
         let page = page_kilobytes();
+        let is_snp = Kind::chosen().is_snp();
         Ok(Self {
+            assigned: if is_snp { rmp::assigned()? } else { None },
             pins: field(&vmstat, "nr_foll_pin_acquired ") - field(&vmstat, "nr_foll_pin_released "),
             objects: slabs.objects,
             kilobytes: BTreeMap::from([
@@ -106,6 +112,12 @@ impl Balance {
         let mut problems = Vec::new();
         if now.pins != self.pins {
             problems.push(format!("{} pins, {} before", now.pins, self.pins));
+        }
+        if now.assigned != self.assigned {
+            let [now, before] = [now.assigned, self.assigned].map(Option::unwrap_or_default);
+            problems.push(format!(
+                "{now} pages of the reverse map table are assigned, {before} before"
+            ));
         }
         for (name, count) in &self.kilobytes {
             let now = now.kilobytes.get(name).copied().unwrap_or(0);
