@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod device;
 pub mod exit;
+pub mod guest_request;
 pub mod page_image;
 pub mod page_list;
 pub mod pending;

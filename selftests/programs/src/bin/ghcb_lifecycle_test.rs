@@ -15,6 +15,7 @@ use vmm::kernel::handler::{self, Handler};
 use vmm::kernel::host::{self, KernelLog};
 use vmm::kernel::kvm_amd;
 use vmm::launch::crew::wait_for;
+use vmm::launch::kind::Kind;
 use vmm::launch::vm::{Config, Vm};
 use vmm::lifecycle::load::{self, Load};
 use vmm::lifecycle::victim::{Stage, Victim};
@@ -65,6 +66,7 @@ struct Tally {
 fn main() -> Status {
     let arguments = Arguments::parse();
     if let Some(stage) = arguments.victim {
+        arguments.options.guest.choose();
         return stage.stay();
     }
     ktap::run(&arguments.options, |report| {
@@ -119,7 +121,8 @@ impl Tally {
         let [patch, _] = &self.patch;
         let pass = report.failures() == 0 && warnings == 0 && self.cycles > 0;
         println!(
-            "lifecycle: cycles={} guests={} patch_us={patch} warnings={warnings} pins={} result={}",
+            "lifecycle: guest={} cycles={} guests={} patch_us={patch} warnings={warnings} pins={} result={}",
+            Kind::chosen(),
             self.cycles,
             self.guests,
             if balanced { "balanced" } else { "unbalanced" },
@@ -235,7 +238,7 @@ impl Run {
 
     /// VMMs whose vCPU is at each stage of an exit are killed, before, between and after changes of the handler.
     fn kills(&mut self, report: &mut Report) {
-        for stage in Stage::ALL {
+        for stage in Stage::all(Kind::chosen()) {
             report.test(&format!("a VMM killed: {stage:?}"), || {
                 handler::switch(Handler::Rust)?;
                 self.kill(Victim::start(stage)?)?;

@@ -4,7 +4,6 @@
 //! No message here is one that the firmware takes: a whole guest gets its report in the demo.
 
 use anyhow::Result;
-use clap::Parser;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::guest_request::{GuestRequestStatus, MessageType, VmmError};
 use ghcb_rs::ghcb_abi::page::Field;
@@ -13,26 +12,16 @@ use mailbox::{map, PAGE};
 use std::process::ExitCode as Status;
 use vm_memory::{Bytes, GuestAddress};
 use vmm::exchange::exit::Exit;
+use vmm::exchange::guest_request::{extended, prepare, DATA, MESSAGE, RESPONSE};
 use vmm::exchange::page_image::{PageImage, PageInMemory};
 use vmm::exchange::request::{Request, POISON};
 use vmm::exchange::steps::{Attempt, Outcome, StepVm};
 use vmm::judge::check::Check;
 use vmm::judge::difference::Difference;
 use vmm::kernel::handler::Handler;
-use vmm::launch::kind::Kind;
 use vmm::launch::vm::{word, Config};
-use vmm::report::ktap::{self, Options, Report};
+use vmm::report::ktap::{self, Report};
 
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-}
-
-/// The page with the message, the one for the response, and those for certificates.
-const MESSAGE: u64 = map::SCRATCH;
-const RESPONSE: u64 = map::SCRATCH + PAGE;
-const DATA: u64 = map::SCRATCH + 2 * PAGE;
 /// Size of the entry that ends a table of certificates.
 const END_OF_TABLE: u64 = 24;
 
@@ -42,9 +31,7 @@ const KINDS: [(ExitCode, &str); 2] = [
 ];
 
 fn main() -> Status {
-    let mut arguments = Arguments::parse();
-    arguments.options.guest = Kind::SevSnp;
-    ktap::run(&arguments.options, |report| {
+    ktap::snp_program(|report| {
         let mut vm = StepVm::new()?;
         for (code, name) in KINDS {
             addresses(report, &mut vm, code, name);
@@ -60,23 +47,6 @@ fn main() -> Status {
         no_answer(report, &mut vm);
         Ok(())
     })
-}
-
-/// Put a message of that type in its page, and poison in the others.
-fn prepare(vm: &mut StepVm, kind: MessageType) -> Result<()> {
-    let memory = vm.vm().memory();
-    for gpa in [MESSAGE, RESPONSE, DATA] {
-        PageInMemory::new(memory, gpa).write(&PageImage([POISON; 512]));
-    }
-    memory.write_obj(kind.0, GuestAddress(MESSAGE + MessageType::OFFSET as u64))?;
-    Ok(())
-}
-
-/// An extended request with room for `pages` pages of certificates.
-fn extended(data: u64, pages: u64) -> Request {
-    Request::new(ExitCode::EXT_GUEST_REQUEST, MESSAGE, RESPONSE)
-        .with(Field::Rax, data)
-        .with(Field::Rbx, pages)
 }
 
 /// The firmware was asked, did not like it, and its answer came back.
@@ -107,7 +77,7 @@ fn addresses(report: &mut Report, vm: &mut StepVm, code: ExitCode, name: &str) {
         &format!("{name}: pages unaligned or the same: error 5"),
         || {
             let mut check = Check::new();
-            prepare(vm, MessageType(0))?;
+            prepare(vm.vm().memory(), MessageType(0))?;
             for (request, response) in [
                 (MESSAGE + 1, RESPONSE),
                 (MESSAGE, RESPONSE + 8),
@@ -130,7 +100,7 @@ fn addresses(report: &mut Report, vm: &mut StepVm, code: ExitCode, name: &str) {
         &format!("{name}: pages that cannot be reached (request-out-of-reach)"),
         || {
             let mut check = Check::new();
-            prepare(vm, MessageType(0))?;
+            prepare(vm.vm().memory(), MessageType(0))?;
             for (request, response) in [
                 (map::MMIO, RESPONSE),
                 (map::NOWHERE, RESPONSE),
@@ -154,7 +124,7 @@ fn messages(report: &mut Report, vm: &mut StepVm, code: ExitCode, name: &str) {
             let mut check = Check::new();
             let request = Request::new(code, MESSAGE, RESPONSE);
             for kind in [0, 1, 3, 6, 0xff].map(MessageType) {
-                prepare(vm, kind)?;
+                prepare(vm.vm().memory(), kind)?;
                 let outcome = vm.take(Attempt::page(&request))?;
                 check.about(format!("{kind:?}")).quiet(&outcome);
                 firmware_refused(&mut check, handler, &request, &outcome);
@@ -184,7 +154,7 @@ fn empty_table(report: &mut Report, vm: &mut StepVm) {
         || {
             let mut check = Check::new();
             for pages in [1, 4, u64::MAX, 0] {
-                prepare(vm, MessageType::REPORT_REQUEST)?;
+                prepare(vm.vm().memory(), MessageType::REPORT_REQUEST)?;
                 let request = extended(DATA, pages);
                 let outcome = vm.take(Attempt::page(&request))?;
                 check.about(format!("{pages} pages")).quiet(&outcome);
@@ -198,7 +168,7 @@ fn empty_table(report: &mut Report, vm: &mut StepVm) {
         "certificates: no place, or an unaligned one: error 5",
         || {
             let mut check = Check::new();
-            prepare(vm, MessageType::REPORT_REQUEST)?;
+            prepare(vm.vm().memory(), MessageType::REPORT_REQUEST)?;
             for request in [
                 extended(DATA, 1).without(Field::Rax),
                 extended(DATA, 1).without(Field::Rbx),
@@ -216,7 +186,7 @@ fn empty_table(report: &mut Report, vm: &mut StepVm) {
         "certificates: a place that cannot be reached (request-out-of-reach)",
         || {
             let mut check = Check::new();
-            prepare(vm, MessageType::REPORT_REQUEST)?;
+            prepare(vm.vm().memory(), MessageType::REPORT_REQUEST)?;
             let outcome = vm.take(Attempt::page(&extended(map::MMIO, 1)))?;
             out_of_reach(&mut check, handler, &outcome);
             Ok(check.done())
@@ -226,7 +196,7 @@ fn empty_table(report: &mut Report, vm: &mut StepVm) {
         "certificates: only a request for a report takes them",
         || {
             let mut check = Check::new();
-            prepare(vm, MessageType(3))?;
+            prepare(vm.vm().memory(), MessageType(3))?;
             let request = extended(DATA + 8, 1);
             let outcome = vm.take(Attempt::page(&request))?;
             check.quiet(&outcome);
@@ -239,7 +209,7 @@ fn empty_table(report: &mut Report, vm: &mut StepVm) {
 
 /// Take `request`, whose exit for certificates is answered so.
 fn ask(vm: &mut StepVm, request: &Request, answer: u64, pages: u64) -> Result<Outcome> {
-    prepare(vm, MessageType::REPORT_REQUEST)?;
+    prepare(vm.vm().memory(), MessageType::REPORT_REQUEST)?;
     vm.take_with(Attempt::page(request), |vm, exit| {
         if matches!(exit, Exit::Certificates { .. }) {
             vm.vcpu(0).answer_certificates(answer, pages);
@@ -304,7 +274,7 @@ fn certificates(report: &mut Report, vm: &mut StepVm) {
         "certificates: a request for something else asks nobody",
         || {
             let mut check = Check::new();
-            prepare(vm, MessageType(3))?;
+            prepare(vm.vm().memory(), MessageType(3))?;
             let outcome = vm.take(Attempt::page(&request))?;
             check.quiet(&outcome);
             firmware_refused(&mut check, handler, &request, &outcome);
@@ -313,7 +283,7 @@ fn certificates(report: &mut Report, vm: &mut StepVm) {
     );
     report.test("certificates: asked for in ring 3, too", || {
         let mut check = Check::new();
-        prepare(vm, MessageType::REPORT_REQUEST)?;
+        prepare(vm.vm().memory(), MessageType::REPORT_REQUEST)?;
         let outcome = vm.take(Attempt::page(&request).in_ring3())?;
         check.same("exits", outcome.exits.clone(), vec![asked.clone()]);
         firmware_refused(&mut check, handler, &request, &outcome);
@@ -328,7 +298,7 @@ fn no_answer(report: &mut Report, vm: &mut StepVm) {
         "the firmware cannot be asked: EBADF, the guest goes on",
         || {
             let mut check = Check::new();
-            prepare(vm, MessageType(0))?;
+            prepare(vm.vm().memory(), MessageType(0))?;
             vm.vm().close_firmware();
             let request = Request::new(ExitCode::GUEST_REQUEST, MESSAGE, RESPONSE);
             let outcome = vm.take(Attempt::page(&request))?;

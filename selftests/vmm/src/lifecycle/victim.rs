@@ -5,12 +5,17 @@ use super::load;
 use crate::backing::uffd::Faults;
 use crate::backing::{self, SLOT};
 use crate::exchange::exit::Exit;
+use crate::exchange::guest_request;
+use crate::exchange::page_list::{asked, page, PageList, BEGIN};
 use crate::exchange::steps::{Attempt, StepVm};
 use crate::judge::check::Check;
 use crate::launch::crew::wait_for;
+use crate::launch::kind::Kind;
 use crate::launch::vm::{Config, Vm};
 use anyhow::{ensure, Context, Result};
 use clap::ValueEnum;
+use ghcb_rs::ghcb_abi::guest_request::MessageType;
+use ghcb_rs::ghcb_abi::psc::PageOperation;
 use mailbox::{hold, map, Flip, Mailbox, Role};
 use std::io::{BufRead, BufReader, Write};
 use std::mem::offset_of;
@@ -31,6 +36,10 @@ pub enum Stage {
     Userspace,
     /// In an AP reset hold.
     Hold,
+    /// In the middle of a list of page state changes, with a range in userspace. SEV-SNP.
+    PageStates,
+    /// With userspace that is asked for certificates. SEV-SNP.
+    Certificates,
 }
 
 /// Argument of the program that makes it the victim.
@@ -41,14 +50,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_millis(30);
 
 impl Stage {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Guest,
-        Self::Exits,
-        Self::Asleep,
-        Self::Userspace,
-        Self::Hold,
-    ];
+    /// All that guests of `kind` can come to.
+    pub fn all(kind: Kind) -> Vec<Self> {
+        let of_snp = [Self::PageStates, Self::Certificates];
+        let mut stages = Self::value_variants().to_vec();
+        stages.retain(|stage| kind.is_snp() || !of_snp.contains(stage));
+        stages
+    }
 
     fn word(self) -> &'static str {
         match self {
@@ -57,6 +65,8 @@ impl Stage {
             Self::Asleep => "asleep",
             Self::Userspace => "userspace",
             Self::Hold => "hold",
+            Self::PageStates => "page-states",
+            Self::Certificates => "certificates",
         }
     }
 
@@ -75,6 +85,8 @@ impl Stage {
             Self::Asleep => self.asleep(),
             Self::Userspace => self.in_userspace(),
             Self::Hold => self.in_hold(),
+            Self::PageStates => self.in_page_states(),
+            Self::Certificates => self.in_certificates(),
         }
     }
 
@@ -148,6 +160,38 @@ impl Stage {
         anyhow::bail!("no IN among the guest's first exits")
     }
 
+    fn in_page_states(self) -> Result<()> {
+        let mut vm = StepVm::new()?;
+        vm.vm().serve_page_states()?;
+        let apart = [0, 2, 4].map(|number| page(number, PageOperation::PRIVATE));
+        let request = PageList::new(apart.into()).request(BEGIN);
+        let first = vm.begin(&Attempt::page(&request))?;
+        let second = vm.vm().vcpu(0).run();
+        ensure!(
+            asked(&first).is_some() && asked(&second).is_some(),
+            "no ranges, but {first:?} and {second:?}"
+        );
+        self.tell()?;
+        park()
+    }
+
+    fn in_certificates(self) -> Result<()> {
+        let config = Config {
+            certificates: true,
+            ..Config::default()
+        };
+        let mut vm = StepVm::with(config, &[])?;
+        guest_request::prepare(vm.vm().memory(), MessageType::REPORT_REQUEST)?;
+        let request = guest_request::extended(guest_request::DATA, 1);
+        let exit = vm.begin(&Attempt::page(&request))?;
+        ensure!(
+            matches!(exit, Exit::Certificates { .. }),
+            "no question for certificates, but {exit:?}"
+        );
+        self.tell()?;
+        park()
+    }
+
     fn in_hold(self) -> Result<()> {
         let config = Config {
             irqchip: true,
@@ -190,6 +234,7 @@ impl Victim {
     pub fn start(stage: Stage) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, stage.word()])
+            .args(["--guest", &Kind::chosen().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
