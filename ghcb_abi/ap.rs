@@ -56,7 +56,7 @@ open_enum! {
 /// SW_EXITINFO2 is the guest physical address of the VMSA, RAX the SEV features in it.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::ap::{ApCreation, ApOperation};
+/// use ghcb_abi::ap::{ApCreation, ApOperation};
 /// let request = ApCreation::decode(0x0000_0007_0001_0001);
 /// assert_eq!(request.operation, ApOperation::CREATE);
 /// assert_eq!((request.vmpl, request.apic_id), (1, 7));

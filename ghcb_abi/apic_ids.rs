@@ -14,7 +14,7 @@ pub const ENTRY_SIZE: usize = 4;
 /// Pages that a list of `count` APIC IDs takes.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::apic_ids::pages_for;
+/// use ghcb_abi::apic_ids::pages_for;
 /// assert_eq!(pages_for(1), 1);
 /// assert_eq!(pages_for(1023), 1);
 /// assert_eq!(pages_for(1024), 2);

@@ -10,7 +10,7 @@ use super::page::{Field, Qword, SharedPage};
 /// belong to no [`Field`] are kept as they came.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::{bitmap::ValidBitmap, page::Field};
+/// use ghcb_abi::{bitmap::ValidBitmap, page::Field};
 ///
 /// let valid = ValidBitmap::of(&[Field::Rax, Field::Rcx]);
 /// let needed = ValidBitmap::of(&[Field::Rax, Field::Xcr0]);

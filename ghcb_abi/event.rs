@@ -52,7 +52,7 @@ macro_rules! for_each_event {
             INVD = 0x076, "invd", Instruction, known from Kvm {
                 Invd "invd" { ; }
             }
-            /// IN, OUT, INS, OUTS; see [`ioio`](crate::ghcb_abi::ioio). IN of less than four bytes leaves
+            /// IN, OUT, INS, OUTS; see [`ioio`](super::ioio). IN of less than four bytes leaves
             /// the rest of RAX as it was. C: `SVM_EXIT_IOIO`.
             IOIO = 0x07b, "ioio", PortIo, known from Kvm {
                 StringIo "string_io" if is_string_io { needs [SwScratch]; }
@@ -83,11 +83,11 @@ macro_rules! for_each_event {
             MWAIT = 0x08b, "mwait", Instruction, known from Kvm {
                 Mwait "mwait" { needs [Rax, Rcx]; }
             }
-            /// Read of memory-mapped I/O; see [`mmio`](crate::ghcb_abi::mmio). C: `SVM_VMGEXIT_MMIO_READ`.
+            /// Read of memory-mapped I/O; see [`mmio`](super::mmio). C: `SVM_VMGEXIT_MMIO_READ`.
             MMIO_READ = 0x8000_0001, "mmio_read", Mmio, known from Kvm {
                 MmioRead "mmio_read" { needs [SwScratch]; }
             }
-            /// Write of memory-mapped I/O; see [`mmio`](crate::ghcb_abi::mmio). C: `SVM_VMGEXIT_MMIO_WRITE`.
+            /// Write of memory-mapped I/O; see [`mmio`](super::mmio). C: `SVM_VMGEXIT_MMIO_WRITE`.
             MMIO_WRITE = 0x8000_0002, "mmio_write", Mmio, known from Kvm {
                 MmioWrite "mmio_write" { needs [SwScratch]; }
             }
@@ -95,20 +95,20 @@ macro_rules! for_each_event {
             NMI_COMPLETE = 0x8000_0003, "nmi_complete", System, known from Kvm {
                 NmiComplete "nmi_complete" { ; }
             }
-            /// Wait for a SIPI; see [`ap`](crate::ghcb_abi::ap). A host may return the registers as they are. C:
+            /// Wait for a SIPI; see [`ap`](super::ap). A host may return the registers as they are. C:
             /// `SVM_VMGEXIT_AP_HLT_LOOP`.
             AP_RESET_HOLD = 0x8000_0004, "ap_reset_hold", Ap, known from Kvm {
                 ApResetHold "ap_reset_hold" { takes [Rax, Rbx, Rcx, Rdx]; }
             }
-            /// Set or get the AP jump table; see [`ap`](crate::ghcb_abi::ap). C: `SVM_VMGEXIT_AP_JUMP_TABLE`.
+            /// Set or get the AP jump table; see [`ap`](super::ap). C: `SVM_VMGEXIT_AP_JUMP_TABLE`.
             AP_JUMP_TABLE = 0x8000_0005, "ap_jump_table", Ap, known from Kvm {
                 ApJumpTable "ap_jump_table" { ; }
             }
-            /// Make pages private or shared; see [`psc`](crate::ghcb_abi::psc). C: `SVM_VMGEXIT_PSC`.
+            /// Make pages private or shared; see [`psc`](super::psc). C: `SVM_VMGEXIT_PSC`.
             PAGE_STATE_CHANGE = 0x8000_0010, "page_state_change", Snp, known from Kvm {
                 PageStateChange "page_state_change" { needs [SwScratch]; }
             }
-            /// Message to the firmware; see [`guest_request`](crate::ghcb_abi::guest_request). C:
+            /// Message to the firmware; see [`guest_request`](super::guest_request). C:
             /// `SVM_VMGEXIT_GUEST_REQUEST`.
             GUEST_REQUEST = 0x8000_0011, "guest_request", Snp, known from Kvm {
                 GuestRequest "guest_request" { ; }
@@ -118,15 +118,15 @@ macro_rules! for_each_event {
             EXT_GUEST_REQUEST = 0x8000_0012, "ext_guest_request", Snp, known from Kvm {
                 ExtGuestRequest "ext_guest_request" { takes [Rax, Rbx] returns [Rbx]; }
             }
-            /// Create or destroy a vCPU's VMSA; see [`ap`](crate::ghcb_abi::ap). C: `SVM_VMGEXIT_AP_CREATION`.
+            /// Create or destroy a vCPU's VMSA; see [`ap`](super::ap). C: `SVM_VMGEXIT_AP_CREATION`.
             AP_CREATION = 0x8000_0013, "ap_creation", Snp, known from Kvm {
                 ApCreation "ap_creation" { if is_ap_destroy: takes [Rax]; needs [Rax]; }
             }
-            /// #HV doorbell page; see [`doorbell`](crate::ghcb_abi::doorbell).
+            /// #HV doorbell page; see [`doorbell`](super::doorbell).
             HV_DOORBELL = 0x8000_0014, "hv_doorbell", Snp, known from Svsm {
                 HvDoorbell "hv_doorbell" { ; }
             }
-            /// IPI under restricted injection; see [`doorbell`](crate::ghcb_abi::doorbell).
+            /// IPI under restricted injection; see [`doorbell`](super::doorbell).
             HV_IPI = 0x8000_0015, "hv_ipi", Snp, known from Svsm {
                 HvIpi "hv_ipi" { ; }
             }
@@ -134,7 +134,7 @@ macro_rules! for_each_event {
             HV_TIMER = 0x8000_0016, "hv_timer", Snp, known from Number {
                 HvTimer "hv_timer" { ; }
             }
-            /// APIC IDs of all vCPUs; see [`apic_ids`](crate::ghcb_abi::apic_ids).
+            /// APIC IDs of all vCPUs; see [`apic_ids`](super::apic_ids).
             APIC_ID_LIST = 0x8000_0017, "apic_id_list", Snp, known from Patches {
                 ApicIdList "apic_id_list" { needs [Rax] returns [Rax]; }
             }
@@ -142,24 +142,24 @@ macro_rules! for_each_event {
             RUN_VMPL = 0x8000_0018, "run_vmpl", Snp, known from Svsm {
                 RunVmpl "run_vmpl" { ; }
             }
-            /// Backing page of Secure AVIC; see [`secure_avic`](crate::ghcb_abi::secure_avic). C:
+            /// Backing page of Secure AVIC; see [`secure_avic`](super::secure_avic). C:
             /// `SVM_VMGEXIT_SAVIC`.
             SECURE_AVIC = 0x8000_001a, "secure_avic", Snp, known from LinuxGuest {
                 SecureAvic "secure_avic" { if is_savic_register: needs [Rax, Rbx]; needs [Rax] returns [Rbx]; }
             }
-            /// Message about a trusted device; see [`tio`](crate::ghcb_abi::tio).
+            /// Message about a trusted device; see [`tio`](super::tio).
             TIO_GUEST_REQUEST = 0x8000_0020, "tio_guest_request", Snp, known from Patches {
                 TioGuestRequest "tio_guest_request" { takes [Rax, Rbx, Rcx, Rdx] returns [Rbx, Rdx]; }
             }
-            /// Bind or run a trusted device; see [`tio`](crate::ghcb_abi::tio).
+            /// Bind or run a trusted device; see [`tio`](super::tio).
             TIO_OPERATION = 0x8000_0021, "tio_operation", Snp, known from Patches {
                 TioOperation "tio_operation" { returns [Rcx]; }
             }
-            /// Hypervisor features; see [`features`](crate::ghcb_abi::features). C: `SVM_VMGEXIT_HV_FEATURES`.
+            /// Hypervisor features; see [`features`](super::features). C: `SVM_VMGEXIT_HV_FEATURES`.
             HV_FEATURES = 0x8000_fffd, "hv_features", System, known from Kvm {
                 HvFeatures "hv_features" { ; }
             }
-            /// End this guest; see [`terminate`](crate::ghcb_abi::terminate). C: `SVM_VMGEXIT_TERM_REQUEST`.
+            /// End this guest; see [`terminate`](super::terminate). C: `SVM_VMGEXIT_TERM_REQUEST`.
             TERMINATE = 0x8000_fffe, "terminate", System, known from Kvm {
                 Terminate "terminate" { ; }
             }
@@ -262,7 +262,7 @@ macro_rules! rules {
             /// [`Snapshot::missing`](super::snapshot::Snapshot::missing) has them all.
             ///
             /// ```
-            /// use ghcb_rs::ghcb_abi::{event::Source, exit_code::ExitCode, page::Field};
+            /// use ghcb_abi::{event::Source, exit_code::ExitCode, page::Field};
             /// assert!(ExitCode::MSR.required(1).fields.contains(Field::Rdx));
             /// assert!(!ExitCode::MSR.required(0).fields.contains(Field::Rdx));
             /// assert_eq!(ExitCode::MSR.required(0).source, Some(Source::Kvm));

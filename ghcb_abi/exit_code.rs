@@ -19,7 +19,7 @@ macro_rules! exit_codes {
             /// SW_EXITCODE: which event this is. Guest to host.
             ///
             /// ```
-            /// use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+            /// use ghcb_abi::exit_code::ExitCode;
             /// assert_eq!(ExitCode(0x72), ExitCode::CPUID);
             /// assert_eq!(ExitCode::CPUID.name(), Some("cpuid"));
             /// assert_eq!(ExitCode(0x1234).to_string(), "0x1234");

@@ -9,7 +9,7 @@
 /// low 52 bits.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::features::Features;
+/// use ghcb_abi::features::Features;
 /// let offer = Features::SNP.union(Features::SNP_AP_CREATION);
 /// assert_eq!(offer, Features(3));
 /// assert!(offer.contains(Features::SNP));

@@ -3,8 +3,8 @@
 //! The guest's side: registers into the page, and the host's answer back.
 //!
 //! ```
-//! # use ghcb_rs::ghcb_abi::page::SharedPage;
-//! use ghcb_rs::ghcb_abi::{
+//! # use ghcb_abi::page::SharedPage;
+//! use ghcb_abi::{
 //!     exit_code::ExitCode,
 //!     exit_info::ExitInfo,
 //!     guest::{self, OperandSize, Register, Registers, Sync},
@@ -196,8 +196,8 @@ impl Registers {
 /// Which values to synchronise with the page, and how much of each.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::guest::{OperandSize, Register, Sync};
-/// use ghcb_rs::ghcb_abi::page::Field;
+/// use ghcb_abi::guest::{OperandSize, Register, Sync};
+/// use ghcb_abi::page::Field;
 /// let cpuid = Sync::NONE
 ///     .sized(Register::A, OperandSize::Dword)
 ///     .sized(Register::C, OperandSize::Dword)

@@ -45,7 +45,7 @@ open_enum! {
 /// SW_EXITINFO2 of the reply to a guest request. Host to guest. C: `SNP_GUEST_ERR()`.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::guest_request::{GuestRequestStatus, VmmError};
+/// use ghcb_abi::guest_request::{GuestRequestStatus, VmmError};
 /// let busy = GuestRequestStatus { vmm: VmmError::BUSY, firmware: 0 };
 /// assert_eq!(busy.to_info2(), 2 << 32);
 /// assert_eq!(GuestRequestStatus::from_info2(2 << 32), busy);

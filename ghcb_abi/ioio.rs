@@ -52,7 +52,7 @@ open_enum! {
 /// Bits 1, 15:13 and 63:32 are reserved; KVM does not look at them.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::ioio::{IoInfo, IoSize};
+/// use ghcb_abi::ioio::{IoInfo, IoSize};
 /// let io = IoInfo::new(0x3f8, IoSize::Byte, true);
 /// assert_eq!(io, IoInfo(0x03f8_0011));
 /// assert_eq!((io.port(), io.size(), io.is_in()), (0x3f8, Some(IoSize::Byte), true));

@@ -115,7 +115,7 @@ impl CpuidRegister {
 /// A value of the GHCB MSR. Both directions.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::msr::{CpuidRegister, GhcbMsr, MsrRequest, MsrResponse};
+/// use ghcb_abi::msr::{CpuidRegister, GhcbMsr, MsrRequest, MsrResponse};
 ///
 /// let request = GhcbMsr(0x8000_001f_4000_0004).request();
 /// let (function, register) = (0x8000_001f, CpuidRegister::Ebx);

@@ -43,7 +43,7 @@ pub const USAGE_OFFSET: usize = 0xffc;
 /// [`ExitCode::returned`](super::exit_code::ExitCode::returned).
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::page::Field;
+/// use ghcb_abi::page::Field;
 /// assert_eq!(Field::Rax.index(), 63);
 /// assert_eq!(Field::Rax.offset(), 0x1f8);
 /// ```
@@ -294,7 +294,7 @@ impl BufferRange {
     /// shared buffer.
     ///
     /// ```
-    /// use ghcb_rs::ghcb_abi::page::BufferRange;
+    /// use ghcb_abi::page::BufferRange;
     /// assert!(BufferRange::new(0x800, 0x7f0).is_some());
     /// assert!(BufferRange::new(0xfef, 1).is_some());
     /// assert!(BufferRange::new(0xfef, 2).is_none());

@@ -53,7 +53,7 @@ open_enum! {
 /// Which entries to work on. Both directions. C: `struct psc_hdr`.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::psc::PscHeader;
+/// use ghcb_abi::psc::PscHeader;
 /// let header = PscHeader::decode(0x0005_0002);
 /// assert_eq!((header.cur_entry, header.end_entry), (2, 5));
 /// ```

@@ -52,7 +52,7 @@ open_enum! {
 /// | 63:32 | error code |
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::reply::EventInjection;
+/// use ghcb_abi::reply::EventInjection;
 /// assert_eq!(EventInjection::GP, EventInjection(0x8000_0b0d));
 /// assert_eq!(EventInjection::UD, EventInjection(0x8000_0306));
 /// assert_eq!(EventInjection::GP.error_code(), Some(0));
@@ -127,7 +127,7 @@ impl EventInjection {
 /// host's state can get into the page.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::{page::Field, reply::{Action, Reply}};
+/// use ghcb_abi::{page::Field, reply::{Action, Reply}};
 /// let reply = Reply::no_action(0).with_rax(0x1234);
 /// assert_eq!(reply.action(), Action::NO_ACTION);
 /// assert!(reply.valid().contains(Field::Rax));

@@ -47,7 +47,7 @@ impl ScratchArea {
     /// [`ErrorReason::INVALID_SCRATCH_AREA`], for the guest.
     ///
     /// ```
-    /// use ghcb_rs::ghcb_abi::{page::BufferRange, scratch::ScratchArea, version::Version};
+    /// use ghcb_abi::{page::BufferRange, scratch::ScratchArea, version::Version};
     /// let found = ScratchArea::locate(Version::V2, 0x1000, 0x1800, 8);
     /// assert_eq!(found.ok(), BufferRange::new(0x800, 8).map(ScratchArea::Shared));
     /// assert!(ScratchArea::locate(Version::V2, 0x1000, 0x1fe9, 8).is_err());

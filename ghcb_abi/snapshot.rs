@@ -7,8 +7,8 @@
 //! these only the ones that the guest marked valid. From then on the guest can change the page without effect.
 //!
 //! ```
-//! # use ghcb_rs::ghcb_abi::page::GuestPage;
-//! use ghcb_rs::ghcb_abi::snapshot::{Header, Snapshot};
+//! # use ghcb_abi::page::GuestPage;
+//! use ghcb_abi::snapshot::{Header, Snapshot};
 //!
 //! fn look<P: GuestPage>(page: &P) -> Result<Snapshot, P::Error> {
 //!     let header = Header::take(page)?;

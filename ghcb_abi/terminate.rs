@@ -61,7 +61,7 @@ open_enum! {
 /// Why a guest terminates. Guest to host.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::terminate::{ReasonSet, Termination};
+/// use ghcb_abi::terminate::{ReasonSet, Termination};
 /// let reason = Termination::from_info1(0x21);
 /// assert_eq!(reason, Termination { set: ReasonSet::LINUX, code: 2 });
 /// assert_eq!(reason.to_info1(), 0x21);

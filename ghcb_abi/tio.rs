@@ -26,7 +26,7 @@ open_enum! {
 /// SW_EXITINFO1 of [`TIO_OPERATION`](super::exit_code::ExitCode::TIO_OPERATION). Guest to host.
 ///
 /// ```
-/// use ghcb_rs::ghcb_abi::tio::{TioAction, TioOperation};
+/// use ghcb_abi::tio::{TioAction, TioOperation};
 /// let run = TioOperation { action: TioAction::RUN, device: 0x18 };
 /// assert_eq!(run.encode(), 0x2_0000_0018);
 /// assert_eq!(TioOperation::decode(0x2_0000_0018), run);

@@ -28,7 +28,7 @@ impl Version {
     /// `theirs.1`: the highest that both know.
     ///
     /// ```
-    /// use ghcb_rs::ghcb_abi::version::Version;
+    /// use ghcb_abi::version::Version;
     /// let (one, two) = (Version::V1, Version::V2);
     /// assert_eq!(Version::negotiate((one, two), (one, Version(3))), Some(two));
     /// assert_eq!(Version::negotiate((one, one), (two, two)), None);
