@@ -28,7 +28,7 @@
 //! | [`carry_out`] | what is done about a request, a file for each family of events |
 //! | `flow`, [`host`] | what happens to the reply, and the traits by which the host is reached |
 //! | [`request`] | what a guest may ask for |
-//! | [`kind`], [`record`], [`tally`], [`takeover`] | what is counted and remembered, and how functions are taken over |
+//! | [`kind`], [`record`], [`ring`], [`tally`], [`takeover`] | what is counted and remembered, and how functions are taken over |
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
 
@@ -43,6 +43,7 @@ pub mod kind;
 pub mod msr_protocol;
 pub mod record;
 pub mod request;
+pub mod ring;
 pub mod takeover;
 pub mod tally;
 
