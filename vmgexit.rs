@@ -28,6 +28,7 @@
 //! | [`carry_out`] | what is done about a request, a file for each family of events |
 //! | `flow`, [`host`] | what happens to the reply, and the traits by which the host is reached |
 //! | [`request`] | what a guest may ask for |
+//! | [`judge`], [`verdict`] | how what C answers compares with what would be answered here |
 //! | [`kind`], [`record`], [`ring`], [`tally`], [`takeover`] | what is counted and remembered, and how functions are taken over |
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
@@ -39,6 +40,7 @@ pub mod carry_out;
 mod fast;
 mod flow;
 pub mod host;
+pub mod judge;
 pub mod kind;
 pub mod msr_protocol;
 pub mod record;
@@ -46,6 +48,7 @@ pub mod request;
 pub mod ring;
 pub mod takeover;
 pub mod tally;
+pub mod verdict;
 
 use crate::ghcb_abi::{msr::MsrInfo, snapshot::Header};
 use carry_out::fault;

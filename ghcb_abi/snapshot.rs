@@ -20,7 +20,7 @@
 use super::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
-    page::{Field, GuestPage},
+    page::{Field, GuestPage, REQUEST},
     version::{Usage, Version},
 };
 
@@ -47,15 +47,34 @@ impl Header {
     /// The page cannot be reached, or not be written to.
     #[inline]
     pub fn take<P: GuestPage>(page: &P) -> Result<Self, P::Error> {
-        let [low, high, exit_code, info1, info2, version_usage] = page.take_request()?;
-        Ok(Self {
+        Ok(Self::of(page.take_request()?))
+    }
+
+    /// Reads the same words, and leaves the bitmap as it is: for who does not answer the request.
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be reached.
+    pub fn look<P: GuestPage>(page: &P) -> Result<Self, P::Error> {
+        let mut words = [0; REQUEST.len()];
+        for (word, at) in words.iter_mut().zip(REQUEST) {
+            *word = page.read(at)?;
+        }
+        Ok(Self::of(words))
+    }
+
+    /// The header in the words of [`REQUEST`].
+    #[inline(always)]
+    const fn of(words: [u64; REQUEST.len()]) -> Self {
+        let [low, high, exit_code, info1, info2, version_usage] = words;
+        Self {
             valid: ValidBitmap::from_words(low, high),
             exit_code: ExitCode(exit_code),
             info1,
             info2,
             version: Version((version_usage >> 16) as u16),
             usage: Usage((version_usage >> 32) as u32),
-        })
+        }
     }
 
     /// The same header with the exit code spelt out.

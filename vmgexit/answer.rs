@@ -5,7 +5,7 @@
 use super::{
     carry_out::{ap, fault},
     flow::Flow,
-    host::{AfterExit, Complaint, Failure, Fault, Fulfilment, Vcpu},
+    host::{AfterExit, Complaint, Failure, Fault, Fulfilment, Protocol, Registration, Vcpu},
     kind::Kind,
     request::{context::Context, registers::Registers, snp::SnpRequest, NaeEvent},
 };
@@ -66,7 +66,11 @@ pub(super) fn answer<V: Vcpu>(
 ///
 /// An SEV-SNP guest's page must be the registered one, whatever is in it.
 #[inline(always)]
-fn prove<V: Vcpu>(vcpu: &V, gpa: u64, snapshot: &Snapshot) -> Result<NaeEvent, ErrorReason> {
+pub(super) fn prove<V: Protocol + Registration>(
+    vcpu: &V,
+    gpa: u64,
+    snapshot: &Snapshot,
+) -> Result<NaeEvent, ErrorReason> {
     let is_snp = vcpu.is_snp();
     if is_snp && !vcpu.is_registered(gpa) {
         return Err(ErrorReason::NOT_REGISTERED);

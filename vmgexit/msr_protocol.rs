@@ -15,7 +15,7 @@ use crate::ghcb_abi::{
 };
 
 /// The lowest version that this host speaks. C: `GHCB_VERSION_MIN`.
-const VERSION_MIN: Version = Version::V1;
+pub(super) const VERSION_MIN: Version = Version::V1;
 
 /// Error of a request for another VMPL: KVM has one.
 const NO_VMPL: u32 = 1;

@@ -5,6 +5,7 @@
 
 mod c_model;
 pub mod deliberate;
+pub mod judged;
 pub mod psc;
 mod snp;
 

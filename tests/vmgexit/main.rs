@@ -22,6 +22,7 @@ mod complaints;
 mod differential;
 mod handover;
 mod instructions;
+mod judge;
 mod kinds;
 mod msr_protocol;
 mod port_io;
