@@ -49,7 +49,7 @@ pub fn svg(buffer: &Buffer) -> String {
          <svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"ghcbstat: a table of guests\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"#1e1e1e\"/>\n\
-         <g font-family=\"monospace\" font-size=\"13\" xml:space=\"preserve\">\n"
+         <g font-family=\"monospace\" font-size=\"13\">\n"
     );
     for (y, row) in (0..).zip(rows(buffer)) {
         let top = y * HEIGHT + HEIGHT / 2;
@@ -67,20 +67,26 @@ pub fn svg(buffer: &Buffer) -> String {
                     cells * WIDTH
                 );
             }
-            if !text.trim().is_empty() {
-                let fill = if is_reversed {
-                    "#1e1e1e"
-                } else {
-                    color(foreground, "#d4d4d4")
-                };
-                let weight = if is_bold { " font-weight=\"bold\"" } else { "" };
-                let _ = writeln!(
-                    svg,
-                    "<text x=\"{left}\" y=\"{}\" textLength=\"{}\" fill=\"{fill}\"{weight}>{}</text>",
-                    top + HEIGHT - 5,
-                    cells * WIDTH,
-                    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-                );
+            let fill = match is_reversed {
+                true => "#1e1e1e",
+                false => color(foreground, "#d4d4d4"),
+            };
+            let weight = if is_bold { " font-weight=\"bold\"" } else { "" };
+            // Each word has its place, whatever the width of the font that draws it.
+            let mut at = 0;
+            for word in text.split(' ') {
+                let length = u32::try_from(word.chars().count()).expect("a narrow screen");
+                if length > 0 {
+                    let _ = writeln!(
+                        svg,
+                        "<text x=\"{}\" y=\"{}\" textLength=\"{}\" fill=\"{fill}\"{weight}>{}</text>",
+                        left + at * WIDTH,
+                        top + HEIGHT - 5,
+                        length * WIDTH,
+                        word.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+                    );
+                }
+                at += length + 1;
             }
             x += cells;
         }
