@@ -11,7 +11,7 @@
 ## make fuzz         the fuzz targets, a minute each, under AddressSanitizer
 ## make emulator-test each behaviour of the emulated hardware that is relied on, without ghcb_rs
 ## make emulator-soak whole encrypted guests on it, 30 hosts with three at once and 30 with one; about an hour
-## make soak         hostile guests: a million VMGEXITs from a seed (COUNT=, SECONDS_MAX=, SEED=, GUEST=)
+## make soak         hostile guests: a million VMGEXITs from a seed (COUNT=, SECONDS_MAX=, SEED=, GUEST=, HANDLER=observe)
 ## make lifecycle    the module in and out, patched and unpatched, a thousand times (COUNT=)
 ## make mutants      deliberate faults of the handler: which test catches which
 ## make kselftests   the kernel's KVM selftests: the same results with the module as without

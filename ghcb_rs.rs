@@ -29,10 +29,6 @@ module! {
     description: "VMGEXIT handling for KVM on AMD (SEV-ES, SEV-SNP) in Rust",
     license: "GPL",
     params: {
-        takeover: u8 {
-            default: 1,
-            description: "Answer VMGEXITs (1), or pass each on to kvm_amd, counted (0)",
-        },
         log_level: u8 {
             default: 2,
             description: "Log nothing about guests (0), terminations (1), refused requests too (2)",
@@ -83,11 +79,6 @@ fn check() -> Result {
         );
         return Err(EINVAL);
     }
-    let takeover: u8 = value_of(module_parameters::takeover.value());
-    if takeover > 1 {
-        pr_err!("takeover={takeover} is neither 0 nor 1\n");
-        return Err(EINVAL);
-    }
     let number = value_of(module_parameters::log_level.value());
     let Some(level) = observe::LogLevel::from_number(number) else {
         pr_err!("log_level={number} is none of 0, 1 and 2\n");
@@ -100,7 +91,6 @@ fn check() -> Result {
         value_of(module_parameters::guest_requests_per_second.value()),
         value_of(module_parameters::guest_requests_at_once.value()),
     );
-    livepatch::set_active(takeover == 1);
     Ok(())
 }
 

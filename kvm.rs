@@ -21,6 +21,7 @@ mod relocation;
 pub(crate) mod snp;
 mod trace;
 mod user_memory;
+pub(crate) mod witness;
 
 use crate::{
     ghcb_abi::{
@@ -31,7 +32,7 @@ use crate::{
         reply::{Action, Reply},
         version::Version,
     },
-    observe,
+    observe::{self, VmName},
     vmgexit::{
         host::{Complaint, GuestState, Observer, Protocol},
         kind::Kind,
@@ -45,6 +46,8 @@ use core::{
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
 };
+
+use kernel::{bindings::dentry, error::from_err_ptr};
 
 // bindgen has no offset for what an unnamed union holds: the save area, where C keeps the CPL.
 const _: () = assert!(
@@ -259,14 +262,38 @@ impl Observer for KvmVcpu {
     }
 
     #[inline(always)]
-    fn count(&mut self, kind: Kind, action: Action) {
-        observe::count(kind, action);
+    fn count(&mut self, kind: Kind, _: Action) {
+        observe::count(self, kind);
     }
 
     fn complain(&mut self, complaint: Complaint) {
         let slot = &raw const imports::address::DUMP_INVALID_VMCB;
         // SAFETY: The livepatch loader has filled the slot; the module parameter lives as long as kvm_amd.
         let dump = unsafe { slot.read_volatile().read_volatile() };
-        observe::complain(self.vcpu_id(), self.ghcb_msr(), dump, &complaint);
+        observe::complain(self, self.ghcb_msr(), dump, &complaint);
+    }
+}
+
+impl observe::Vcpu for KvmVcpu {
+    #[inline(always)]
+    fn key(&self) -> usize {
+        self.svm().addr()
+    }
+
+    fn number(&self) -> u32 {
+        self.vcpu_id()
+    }
+
+    fn vm(&self) -> VmName {
+        // SAFETY: By the invariant, the VM is there. Its directory in debugfs, if it has one, goes when all of its vCPUs have
+        // left KVM_RUN, and is never renamed.
+        unsafe {
+            let entry = (*self.kvm()).debugfs_dentry.cast::<dentry>();
+            if entry.is_null() || from_err_ptr(entry).is_err() {
+                return VmName::unnamed((*self.kvm()).userspace_pid as u32);
+            }
+            let name = (*entry).__bindgen_anon_1.d_name.name;
+            VmName::new((0..VmName::LENGTH).map(|at| *name.add(at)))
+        }
     }
 }

@@ -14,6 +14,7 @@ mod going;
 mod handover;
 mod news;
 mod replacement;
+mod settings;
 
 use crate::kvm::{
     bindings::{self, klp_func, klp_object, klp_patch},
@@ -27,8 +28,6 @@ use kernel::{
     prelude::*,
     str::as_char_ptr_in_const_context,
 };
-
-pub(crate) use replacement::set_active;
 
 #[expect(
     improper_ctypes,
@@ -221,6 +220,7 @@ pub(crate) fn write_pending(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// Called when the module is removed, with no reference to it left.
 pub(crate) fn end() {
+    settings::end();
     going::forget();
     handover::finish();
 }
@@ -229,6 +229,7 @@ pub(crate) fn end() {
 pub(crate) fn enable(module: &'static ThisModule) -> Result {
     ftrace::check()?;
     handover::start()?;
+    settings::begin();
     going::watch().inspect_err(|_| handover::finish())?;
     // SAFETY: The structures live as long as the module, and the core has not seen them yet.
     let result = unsafe {

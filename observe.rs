@@ -1,206 +1,95 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters by event in debugfs, and messages in the log at a limited rate.
+//! What is counted of each vCPU, files of it in debugfs, and messages in the log at a limited rate.
 
+mod accounts;
+mod counts;
+mod failures;
+mod files;
+mod latency;
+mod log;
 mod per_cpu;
 mod ratelimit;
+mod tables;
+mod vcpu;
 
 use crate::{
-    ghcb_abi::{
-        bitmap::ValidBitmap, exit_info::ExitInfo, msr::GhcbMsr, page::Field, reply::Action,
+    ghcb_abi::msr::GhcbMsr,
+    vmgexit::{
+        host::Complaint,
+        judge::{CAnswer, Foresight},
+        kind::Kind,
+        verdict::Verdict,
     },
-    vmgexit::{host::Complaint, kind::Kind},
 };
-use kernel::{
-    debugfs::{Dir, File},
-    fmt,
-    prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-    task::Pid,
-};
+pub(crate) use files::Files;
+use kernel::bindings::ktime_get;
+pub(crate) use log::{set_log_level, LogLevel};
 pub(crate) use per_cpu::Counters;
+pub(crate) use vcpu::{Vcpu, VmName};
 
-/// Exits by kind, then error replies by kind.
-#[link_section = ".data..percpu"]
-// SAFETY: The static is in the section that `new()` asks for.
-static COUNTERS: Counters<{ 2 * Kind::COUNT }> = unsafe { Counters::new() };
-
-/// How much is written to the log; see [`LogLevel`].
-static LOG_LEVEL: Atomic<i32> = Atomic::new(LogLevel::Refusals as i32);
-
-/// What is written to the log. Each level includes those before.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LogLevel {
-    /// Nothing about guests.
-    Silent = 0,
-    /// Guests that end themselves.
-    Terminations = 1,
-    /// Requests that are refused.
-    Refusals = 2,
-}
-
-impl LogLevel {
-    /// The level with this number.
-    pub(crate) fn from_number(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Silent),
-            1 => Some(Self::Terminations),
-            2 => Some(Self::Refusals),
-            _ => None,
-        }
-    }
-}
-
-/// Sets what is written to the log.
-pub(crate) fn set_log_level(level: LogLevel) {
-    LOG_LEVEL.store(level as i32, Relaxed);
-}
-
-/// Initializes the limit on messages.
+/// Initializes the locks.
 ///
 /// # Safety
 ///
 /// To be called once, and before any other function here.
 pub(crate) unsafe fn init() {
     // SAFETY: By the caller.
-    unsafe { ratelimit::init() };
-}
-
-/// Counts an exit by its kind, and an error reply as such.
-#[inline]
-pub(crate) fn count(kind: Kind, action: Action) {
-    COUNTERS.increment(kind as usize);
-    if action == Action::MALFORMED_INPUT {
-        COUNTERS.increment(Kind::COUNT + kind as usize);
+    unsafe {
+        accounts::init();
+        files::init();
+        ratelimit::init();
     }
 }
 
-/// Writes the table of events: name, exits answered here, exits that went to C, error replies.
-fn write_events(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    writeln!(f, "event\trust\tc\terrors")?;
-    let mut all = (0_u64, 0_u64, 0_u64);
-    for &kind in Kind::ALL {
-        let total = COUNTERS.sum(kind as usize);
-        let errors = COUNTERS.sum(Kind::COUNT + kind as usize);
-        let (rust, c) = if kind.is_left_to_c() {
-            (0, total)
-        } else {
-            (total, 0)
-        };
-        all = (
-            all.0.wrapping_add(rust),
-            all.1.wrapping_add(c),
-            all.2.wrapping_add(errors),
-        );
-        writeln!(f, "{}\t{rust}\t{c}\t{errors}", kind.name())?;
-    }
-    writeln!(f, "total\t{}\t{}\t{}", all.0, all.1, all.2)
+/// Counts an exit of a vCPU that this task runs.
+#[inline(always)]
+pub(crate) fn count(vcpu: &impl Vcpu, kind: Kind) {
+    accounts::count(vcpu, kind);
 }
 
-/// The files in debugfs. Dropping this removes them.
-#[pin_data]
-pub(crate) struct Files {
-    #[pin]
-    events: File<()>,
-    #[pin]
-    pending: File<()>,
-    _dir: Dir,
-}
-
-impl Files {
-    /// Makes `/sys/kernel/debug/ghcb_rs`. `write_pending` writes the table of pending replies.
-    pub(crate) fn new<F>(write_pending: &'static F) -> impl PinInit<Self, Error>
-    where
-        F: Fn(&(), &mut fmt::Formatter<'_>) -> fmt::Result + Send + Sync,
-    {
-        let dir = Dir::new(c"ghcb_rs");
-        let parent = dir.clone();
-        pin_init::pin_init_scope(move || {
-            Ok(try_pin_init!(Self {
-                events <- parent.read_callback_file(c"events", (), &write_events),
-                pending <- parent.read_callback_file(c"pending", (), write_pending),
-                _dir: dir,
-            }? Error))
-        })
-    }
-}
-
-/// The guest that a message is about, named as KVM's own messages name it. C: `vcpu_unimpl()`.
-struct Guest {
-    /// Process ID of the VMM.
-    vmm: Pid,
-    vcpu: u32,
-}
-
-impl fmt::Display for Guest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kvm [{}]: vcpu{}", self.vmm, self.vcpu)
-    }
-}
-
-/// Writes a complaint to the log, if the level and the rate allow it.
+/// Takes note of a complaint about a vCPU that this task runs: counts, keeps and tells it.
 ///
-/// `dump` asks for all that is known of a refused request. C: `kvm_amd.dump_invalid_vmcb`.
+/// `dump` asks for all that is known of a refused request in the log. C: `kvm_amd.dump_invalid_vmcb`.
 #[cold]
 #[inline(never)]
-pub(crate) fn complain(vcpu: u32, msr: GhcbMsr, dump: bool, complaint: &Complaint) {
-    let guest = Guest {
-        // Not `tgid()`, which not every kernel crate has.
-        vmm: current!().group_leader().pid(),
-        vcpu,
-    };
-    let level = match complaint {
-        Complaint::Terminated { .. }
-        | Complaint::TerminatedByMsr(_)
-        | Complaint::UnsupportedEvent { .. } => LogLevel::Terminations,
-        _ => LogLevel::Refusals,
-    };
-    if LOG_LEVEL.load(Relaxed) < level as i32 || !ratelimit::allows() {
-        return;
+pub(crate) fn complain(vcpu: &impl Vcpu, msr: GhcbMsr, dump: bool, complaint: &Complaint) {
+    if let Some((kind, refusal)) = complaint.refusal() {
+        accounts::count_error(vcpu, kind, refusal);
+        failures::keep(vcpu, msr, complaint, kind, refusal);
     }
-    match complaint {
-        Complaint::UnreachablePage(gpa) => {
-            pr_warn!("{guest}: no guest memory for a GHCB at {gpa:#x}\n");
-        }
-        Complaint::Refused {
-            exit,
-            valid,
-            scratch,
-            reason,
-        } => {
-            let code = exit.code;
-            pr_warn!("{guest}: exit code {code:?} refused: {reason:?}\n");
-            if dump {
-                dump_request(&guest, msr, exit, *valid, *scratch);
-            }
-        }
-        Complaint::UnknownMsr(value) => {
-            pr_warn!("{guest}: GHCB MSR holds no request: {:#x}\n", value.0);
-        }
-        Complaint::TerminatedByMsr(reason) => {
-            let (set, code) = (reason.set, reason.code);
-            pr_info!("{guest}: guest requested termination: {set:?}:{code:#x}\n");
-        }
-        Complaint::Terminated { info1, info2 } => {
-            pr_info!("{guest}: guest requested termination: reason {info1:#x} info {info2:#x}\n");
-        }
-        Complaint::UnsupportedEvent { info1, info2 } => {
-            pr_warn!("{guest}: guest reports an unsupported event: {info1:#x} {info2:#x}\n");
-        }
+    log::complain(vcpu.number(), msr, dump, complaint);
+}
+
+/// Judges how C has answered an exit of a vCPU that this task runs: counts it, and keeps what nobody expected.
+pub(crate) fn judge(vcpu: &impl Vcpu, foresight: &Foresight, c: &CAnswer) {
+    let verdict = foresight.judge(c);
+    accounts::count_verdict(vcpu, foresight.kind, verdict);
+    if let Some(refusal) = failures::refusal_by_c(c) {
+        accounts::count_error(vcpu, foresight.kind, refusal);
+    }
+    if verdict == Verdict::Unexplained {
+        failures::keep_unexplained(vcpu, foresight, c);
     }
 }
 
-/// Writes all that is known of a refused request. C: `dump_ghcb()`.
-fn dump_request(guest: &Guest, msr: GhcbMsr, exit: &ExitInfo, valid: ValidBitmap, scratch: u64) {
-    let is_valid = |field| u8::from(valid.contains(field));
-    pr_warn!("{guest}: GHCB (GPA={:016x}) snapshot:\n", msr.0);
-    for (name, field, value) in [
-        ("sw_exit_code", Field::SwExitCode, exit.code.0),
-        ("sw_exit_info_1", Field::SwExitInfo1, exit.info1),
-        ("sw_exit_info_2", Field::SwExitInfo2, exit.info2),
-        ("sw_scratch", Field::SwScratch, scratch),
-    ] {
-        pr_warn!("{name:20}{value:016x} is_valid: {}\n", is_valid(field));
-    }
-    pr_warn!("{:20}{:032x}\n", "valid_bitmap", valid.bits());
+/// Has an exit of a vCPU that this task runs handled by `handle`, and takes the time. May sleep.
+pub(crate) fn time<R>(vcpu: &impl Vcpu, handle: impl FnOnce() -> R) -> R {
+    // SAFETY: In a task, with the clock running.
+    let now = || unsafe { ktime_get() };
+    accounts::begin_timed(vcpu);
+    let begin = now();
+    let result = handle();
+    accounts::end_timed(vcpu, now().wrapping_sub(begin) as u64);
+    result
+}
+
+/// Forgets a vCPU that is freed, by its [key](Vcpu::key). May sleep.
+pub(crate) fn forget(key: usize) {
+    accounts::close(key);
+}
+
+/// Forgets all vCPUs, whose end will not be seen: exits are C's again. May sleep.
+pub(crate) fn forget_all() {
+    accounts::close_all();
 }

@@ -29,7 +29,7 @@
 //! | `flow`, [`host`] | what happens to the reply, and the traits by which the host is reached |
 //! | [`request`] | what a guest may ask for |
 //! | [`judge`], [`verdict`] | how what C answers compares with what would be answered here |
-//! | [`kind`], [`record`], [`ring`], [`tally`], [`takeover`] | what is counted and remembered, and how functions are taken over |
+//! | [`kind`], [`refusal`], [`record`], [`ring`], [`tally`], [`takeover`] | what is counted and remembered, and how functions are taken over |
 //!
 //! Nothing here ends the VM, except where the guest asks for it, and nothing here panics.
 
@@ -44,6 +44,7 @@ pub mod judge;
 pub mod kind;
 pub mod msr_protocol;
 pub mod record;
+pub mod refusal;
 pub mod request;
 pub mod ring;
 pub mod takeover;

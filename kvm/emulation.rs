@@ -31,6 +31,12 @@ impl KvmVcpu {
         }
     }
 
+    /// RAX.
+    pub(super) fn rax(&self) -> u64 {
+        // SAFETY: The pointer is valid, and by the invariant nobody else uses it.
+        unsafe { *self.register(bindings::__VCPU_REGS_RAX) }
+    }
+
     /// Keeps RBX for the reply.
     pub(super) fn set_rbx(&mut self, value: u64) {
         // SAFETY: The pointer is valid, and by the invariant nobody else uses it.

@@ -48,10 +48,11 @@ const JUMP: usize = 1;
 pub(super) struct Redirection {
     /// Where the livepatch loader puts the address of the function.
     function: *const *const u8,
-    /// Address of the replacement.
+    /// Address of the replacement, which may be another one each time.
     replacement: fn() -> usize,
     ops: UnsafeCell<MaybeUninit<ftrace_ops>>,
-    is_attached: Atomic<i32>,
+    /// Address of the replacement that it has; zero if it has none.
+    attached: Atomic<usize>,
 }
 
 // SAFETY: The structure is used by `attach()` and `detach()` alone, whose callers hold a lock.
@@ -65,7 +66,7 @@ impl Redirection {
             replacement,
             // What C's static initializers leave.
             ops: UnsafeCell::new(MaybeUninit::zeroed()),
-            is_attached: Atomic::new(0),
+            attached: Atomic::new(0),
         }
     }
 
@@ -89,9 +90,10 @@ impl Redirection {
     ///
     /// As for [`entry()`](Self::entry), and no other task attaches or detaches during the call.
     pub(super) unsafe fn attach(&self) -> Result {
-        if self.is_attached.load(Relaxed) != 0 {
+        if self.attached.load(Relaxed) != 0 {
             return Ok(());
         }
+        let replacement = (self.replacement)();
         // SAFETY: By the caller, a function of KVM's, whose entry is where `imports` says. The structure lives
         // as long as the module, which goes only after `detach()`.
         unsafe {
@@ -99,16 +101,14 @@ impl Redirection {
             // Kernels that let ftrace be switched off do not while there is one of these.
             (*self.ops()).flags |= GHCB_RS_FTRACE_OPS_FL_PERMANENT as c_ulong;
             to_result(ftrace_set_filter_ip(self.ops(), ip as c_ulong, 0, 0))?;
-            to_result(register_ftrace_direct(
-                self.ops(),
-                (self.replacement)() | JUMP,
-            ))
-            .inspect_err(|_| {
-                // Only the filter has been set, and taking it away cannot fail.
-                ftrace_set_filter_ip(self.ops(), ip as c_ulong, 1, 0);
-            })?;
+            to_result(register_ftrace_direct(self.ops(), replacement | JUMP)).inspect_err(
+                |_| {
+                    // Only the filter has been set, and taking it away cannot fail.
+                    ftrace_set_filter_ip(self.ops(), ip as c_ulong, 1, 0);
+                },
+            )?;
         }
-        self.is_attached.store(1, Relaxed);
+        self.attached.store(replacement, Relaxed);
         Ok(())
     }
 
@@ -119,7 +119,8 @@ impl Redirection {
     ///
     /// No other task attaches or detaches during the call.
     pub(super) unsafe fn detach(&self) -> bool {
-        if self.is_attached.load(Relaxed) == 0 {
+        let replacement = self.attached.load(Relaxed);
+        if replacement == 0 {
             return true;
         }
         if ftrace::is_dead() {
@@ -127,13 +128,12 @@ impl Redirection {
             return false;
         }
         // SAFETY: The structure is registered, with this address.
-        let error =
-            unsafe { unregister_ftrace_direct(self.ops(), (self.replacement)() | JUMP, true) };
+        let error = unsafe { unregister_ftrace_direct(self.ops(), replacement | JUMP, true) };
         if error != 0 {
             pr_err!("ftrace does not give back a function of kvm_amd ({error})\n");
             return false;
         }
-        self.is_attached.store(0, Relaxed);
+        self.attached.store(0, Relaxed);
         true
     }
 }

@@ -15,6 +15,7 @@ use crate::{
         differences::BEFORE_RUN,
         imports::entry,
     },
+    observe,
     vmgexit::{
         takeover::{Machine, Set, Takeover},
         tally,
@@ -50,7 +51,7 @@ static HANDLING: [Redirection; 1] = [Redirection::new(
     replacement::of_sev_handle_vmgexit,
 )];
 
-/// What writes pending replies, and what frees vCPUs that have one.
+/// What writes pending replies, and what frees vCPUs.
 static DELIVERY: [Redirection; 8] = [
     Redirection::new(&raw const entry::SEV_FREE_VCPU, || {
         replacement::sev_free_vcpu as *const () as usize
@@ -78,12 +79,11 @@ static DELIVERY: [Redirection; 8] = [
     }),
 ];
 
-/// The functions of a set. If exits are handed on to C, no reply is ever pending.
+/// The functions of a set.
 fn functions_of(set: Set) -> &'static [Redirection] {
     match set {
         Set::Handling => &HANDLING,
-        Set::Delivery if replacement::is_active() => &DELIVERY,
-        Set::Delivery => &[],
+        Set::Delivery => &DELIVERY,
     }
 }
 
@@ -142,6 +142,8 @@ impl Machine for Host {
     }
 
     fn release_module(&mut self) {
+        // From now on it is not seen which vCPUs are freed.
+        observe::forget_all();
         // SAFETY: There is the reference that `hold_module()` has taken. Code that still runs is waited for by
         // `finish()`, which the module's end calls.
         unsafe { bindings::module_put(super::module().cast()) };
@@ -276,6 +278,27 @@ pub(super) fn end() {
     let mut state = LOCK.lock();
     state.end();
     state.look_soon();
+}
+
+/// Takes the handling of exits over anew, after a change of the settings. In between, exits are C's.
+///
+/// # Errors
+///
+/// As ftrace says; exits are C's then.
+pub(super) fn renew() -> Result {
+    let mut state = LOCK.lock();
+    if !state.takeover.is_handling() || super::is_forgotten() {
+        return Ok(());
+    }
+    state.takeover.end(&mut Host);
+    let result = state.takeover.begin(&mut Host);
+    state.say_if_stuck();
+    state.look_later();
+    match result {
+        Ok(()) => news::changed(),
+        Err(_) => news::given_back(),
+    }
+    result
 }
 
 /// Gives everything back: kvm_amd is being unloaded, and no vCPU is left; or no exit has been handled.

@@ -2,7 +2,7 @@
 
 //! What is said of who answers VMGEXITs, each time that it changes.
 
-use super::replacement;
+use super::settings::{mode, Mode};
 use kernel::{
     prelude::*,
     sync::atomic::{Atomic, Relaxed},
@@ -23,10 +23,16 @@ pub(super) fn taken_over() {
     if HAS_TAKEN_OVER.xchg(1, Relaxed) != 0 {
         return;
     }
-    if !replacement::is_active() {
-        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are passed on to kvm_amd, and counted\n");
-    } else {
-        pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are answered in Rust\n");
+    changed();
+}
+
+/// Who answers is another one than before.
+pub(super) fn changed() {
+    match mode() {
+        Mode::Answer => pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are answered in Rust\n"),
+        Mode::Observe => {
+            pr_info!("VMGEXITs of SEV-ES and SEV-SNP guests are answered by kvm_amd, and judged in Rust\n");
+        }
     }
 }
 

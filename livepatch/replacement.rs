@@ -2,50 +2,32 @@
 
 //! What takes the place of functions of kvm_amd and kvm.
 
+use super::settings::{self, Mode};
 use crate::{
-    ghcb_abi::reply::Action,
     kvm::{
         bindings::{kvm_vcpu, vcpu_svm},
         deferral::{self, PerCpu},
         differences::{c_before_run, BeforeRun},
-        imports, KvmVcpu,
+        imports, witness, KvmVcpu,
     },
     observe,
     vmgexit::{
         self,
         carry_out::{guest_request, page_state},
         host::End,
-        kind::Kind,
         tally::Call,
     },
 };
-use core::{
-    ptr::NonNull,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use core::ptr::NonNull;
 use kernel::ffi::c_int;
-
-/// Whether VMGEXITs are answered here; if not, each goes on to C, counted.
-///
-/// Not the kernel crate's atomic, whose load is a call.
-static ACTIVE: AtomicBool = AtomicBool::new(true);
-
-/// Says whether VMGEXITs are answered here or go on to C. To be called before anything is replaced.
-pub(crate) fn set_active(active: bool) {
-    ACTIVE.store(active, Ordering::Relaxed);
-}
-
-/// Whether VMGEXITs are answered here.
-pub(super) fn is_active() -> bool {
-    ACTIVE.load(Ordering::Relaxed)
-}
 
 /// Address of what replaces `sev_handle_vmgexit()`.
 pub(super) fn of_sev_handle_vmgexit() -> usize {
-    if is_active() {
-        sev_handle_vmgexit as *const () as usize
-    } else {
-        stand_aside as *const () as usize
+    match (settings::mode(), settings::takes_time()) {
+        (Mode::Answer, false) => sev_handle_vmgexit as *const () as usize,
+        (Mode::Answer, true) => time_rust as *const () as usize,
+        (Mode::Observe, false) => watch_c as *const () as usize,
+        (Mode::Observe, true) => time_c as *const () as usize,
     }
 }
 
@@ -60,19 +42,37 @@ pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int
     vmgexit::handle(&mut vcpu, || Call::handling(&PerCpu)).to_kvm()
 }
 
-/// Stands in for `sev_handle_vmgexit()` and lets C handle all exits.
+/// Replaces `sev_handle_vmgexit()` in observe mode: C answers.
 ///
 /// # Safety
 ///
 /// As for the original.
-#[cold]
-unsafe extern "C" fn stand_aside(vcpu: *mut kvm_vcpu) -> c_int {
+unsafe extern "C" fn watch_c(vcpu: *mut kvm_vcpu) -> c_int {
+    let _call = Call::handling(&PerCpu);
     // SAFETY: As for `sev_handle_vmgexit()`.
-    unsafe {
-        let _call = Call::handling(&PerCpu);
-        observe::count(Kind::StoodAside, Action::NO_ACTION);
-        imports::c_sev_handle_vmgexit(vcpu)
-    }
+    unsafe { witness::watch(&mut wrap(vcpu), || imports::c_sev_handle_vmgexit(vcpu)) }
+}
+
+/// Replaces `sev_handle_vmgexit()` while times are taken.
+///
+/// # Safety
+///
+/// As for the original.
+unsafe extern "C" fn time_rust(vcpu: *mut kvm_vcpu) -> c_int {
+    let _call = Call::handling(&PerCpu);
+    // SAFETY: As for `sev_handle_vmgexit()`.
+    unsafe { observe::time(&wrap(vcpu), || sev_handle_vmgexit(vcpu)) }
+}
+
+/// The same in observe mode, where the time is that of C and of judging it.
+///
+/// # Safety
+///
+/// As for the original.
+unsafe extern "C" fn time_c(vcpu: *mut kvm_vcpu) -> c_int {
+    let _call = Call::handling(&PerCpu);
+    // SAFETY: As for `sev_handle_vmgexit()`.
+    unsafe { observe::time(&wrap(vcpu), || watch_c(vcpu)) }
 }
 
 /// The vCPU that KVM calls for.
@@ -248,7 +248,7 @@ fn deliver(mut vcpu: KvmVcpu, end: End) {
     deferral::deliver(&mut vcpu, end);
 }
 
-/// Replaces `sev_free_vcpu()`: drops a pending reply.
+/// Replaces `sev_free_vcpu()`: drops a pending reply, and what was counted of the vCPU.
 ///
 /// # Safety
 ///
@@ -258,6 +258,7 @@ pub(super) unsafe extern "C" fn sev_free_vcpu(vcpu: *mut kvm_vcpu) {
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, and nobody else's any more.
     unsafe {
         deferral::forget(vcpu.cast::<vcpu_svm>());
+        observe::forget(vcpu.addr());
         imports::c_sev_free_vcpu(vcpu);
     }
 }

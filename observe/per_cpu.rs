@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters with an instance for each CPU: counting is one instruction, and no cache line is shared.
+//! Counters and pointers with an instance for each CPU: counting is one instruction, and no cache line is shared.
 
-use core::{arch::asm, cell::UnsafeCell};
+use core::{
+    arch::asm,
+    cell::UnsafeCell,
+    sync::atomic::{AtomicPtr, Ordering},
+};
 use kernel::ffi::{c_uint, c_ulong};
 
 extern "C" {
@@ -36,22 +40,9 @@ impl<const N: usize> Counters<N> {
 
     /// Adds one to a counter of this CPU. C: `this_cpu_inc()`.
     #[inline]
-    pub(crate) fn increment(&self, index: usize) {
-        if index < N {
-            // SAFETY: By `new()`, the static's address relative to GS is this CPU's instance, and the index
-            // is within it.
-            unsafe {
-                let counter = self.0.get().cast::<u64>().add(index);
-                asm!("inc qword ptr gs:[{}]", in(reg) counter, options(nostack));
-            }
-        }
-    }
-
-    /// [`increment()`](Self::increment) for an index that is known at compile time.
-    #[inline]
     pub(crate) fn increment_at<const INDEX: usize>(&self) {
         const { assert!(INDEX < N) };
-        // SAFETY: As for `increment()`.
+        // SAFETY: By `new()`, the static's address relative to GS is this CPU's instance, and the index is within it.
         unsafe {
             asm!(
                 "inc qword ptr gs:[{base} + {offset}]",
@@ -79,6 +70,64 @@ impl<const N: usize> Counters<N> {
                     .read_volatile()
             })
         })
+    }
+}
+
+/// A pointer for each CPU; to be a static in the section `.data..percpu`.
+#[repr(transparent)]
+pub(super) struct Pointer<T>(UnsafeCell<*mut T>);
+
+// SAFETY: A CPU reads and writes its own instance by one instruction each; others by atomic accesses alone.
+unsafe impl<T> Sync for Pointer<T> {}
+
+impl<T> Pointer<T> {
+    /// The same pointer for all.
+    ///
+    /// # Safety
+    ///
+    /// The result becomes a static in the section `.data..percpu`.
+    pub(super) const unsafe fn new(value: *mut T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// That of this CPU, which may be another one at once. C: `this_cpu_read()`.
+    #[inline(always)]
+    pub(super) fn get(&self) -> *mut T {
+        let value;
+        // SAFETY: By `new()`, the static's address relative to GS is this CPU's instance.
+        unsafe {
+            asm!(
+                "mov {}, gs:[{}]",
+                out(reg) value,
+                in(reg) self.0.get(),
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+        value
+    }
+
+    /// Changes that of this CPU. C: `this_cpu_write()`.
+    pub(super) fn set(&self, value: *mut T) {
+        // SAFETY: By `new()`, the static's address relative to GS is this CPU's instance.
+        unsafe {
+            asm!(
+                "mov gs:[{}], {}",
+                in(reg) self.0.get(),
+                in(reg) value,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// Changes that of each CPU that holds `old`.
+    pub(super) fn replace_all(&self, old: *mut T, new: *mut T) {
+        for offset in possible_cpu_offsets() {
+            let instance = self.0.get().wrapping_byte_add(offset);
+            // SAFETY: By `new()`, the static's address plus the offset of a CPU is that CPU's instance.
+            let instance = unsafe { AtomicPtr::from_ptr(instance) };
+            // Another value is that of a vCPU that has run there since.
+            let _ = instance.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 

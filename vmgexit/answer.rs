@@ -57,7 +57,7 @@ pub(super) fn answer<V: Vcpu>(
     };
     match flow {
         Ok(flow) => conclude(vcpu, page, exit, kind, flow),
-        Err(Failure::Refused(reason)) => write(vcpu, page, exit.code, kind, Reply::error(reason)),
+        Err(Failure::Refused(reason)) => write(vcpu, page, exit, kind, Reply::error(reason)),
         Err(Failure::Fault) => Err(Fault),
     }
 }
@@ -100,15 +100,17 @@ fn refuse<V: Vcpu>(
     given: &Registers,
     reason: ErrorReason,
 ) -> Result<AfterExit, Fault> {
+    let kind = Kind::of(exit.code, exit.info1);
+    let reply = given.returned_with(Reply::error(reason), exit);
+    write_only(vcpu, page, exit.code, kind, reply)?;
     vcpu.complain(Complaint::Refused {
         exit,
         valid,
         scratch,
+        registers: *given,
         reason,
     });
-    let kind = Kind::of(exit.code, exit.info1);
-    let reply = given.returned_with(Reply::error(reason), exit);
-    write(vcpu, page, exit.code, kind, reply)
+    Ok(AfterExit::Resume)
 }
 
 /// Writes the reply, or records that it is written later or by C.
@@ -121,11 +123,11 @@ fn conclude<V: Vcpu>(
     flow: Flow<V::Buffer>,
 ) -> Result<AfterExit, Fault> {
     match flow {
-        Flow::Reply(reply) => write(vcpu, page, exit.code, kind, reply),
+        Flow::Reply(reply) => write(vcpu, page, exit, kind, reply),
         Flow::ReplyNotDone(fulfilment) => fail(vcpu, page, exit, kind, fulfilment),
         Flow::ReplyEarly(outcome) => {
             // If the page is no longer there, the device still gets the data.
-            if write(vcpu, page, exit.code, kind, Reply::no_action(0)).is_err() {
+            if write(vcpu, page, exit, kind, Reply::no_action(0)).is_err() {
                 fault::report(vcpu);
             }
             Ok(outcome)
@@ -141,7 +143,7 @@ fn conclude<V: Vcpu>(
             Ok(outcome)
         }
         Flow::ReplyAndFail(reply, error) => {
-            write(vcpu, page, exit.code, kind, reply)?;
+            write(vcpu, page, exit, kind, reply)?;
             Ok(AfterExit::HostFault(error))
         }
     }
@@ -162,7 +164,7 @@ fn fail<V: Vcpu>(
         _ => Reply::error(ErrorReason::INVALID_INPUT),
     };
     let reply = vcpu.registers().returned_with(reply, exit);
-    write(vcpu, page, exit.code, kind, reply)
+    write(vcpu, page, exit, kind, reply)
 }
 
 /// Writes the reply that returns the event's registers.
@@ -174,12 +176,26 @@ fn write_registers<V: Vcpu>(
     kind: Kind,
 ) -> Result<AfterExit, Fault> {
     let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
-    write(vcpu, page, exit.code, kind, reply)
+    write(vcpu, page, exit, kind, reply)
 }
 
 /// Writes a reply. The guest runs on.
 #[inline(always)]
 fn write<V: Vcpu>(
+    vcpu: &mut V,
+    page: &V::Page,
+    exit: ExitInfo,
+    kind: Kind,
+    reply: Reply,
+) -> Result<AfterExit, Fault> {
+    let after = write_only(vcpu, page, exit.code, kind, reply)?;
+    fault::report_error(vcpu, exit, &reply);
+    Ok(after)
+}
+
+/// Writes a reply, without a word about an error in it.
+#[inline(always)]
+fn write_only<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
     exit_code: ExitCode,

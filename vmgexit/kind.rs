@@ -45,8 +45,6 @@ macro_rules! kinds {
             MsrRunVmpl, "msr_run_vmpl";
             /// MSR: any other value.
             MsrUnknown, "msr_unknown";
-            /// Exits while the module is told to stand aside, all of which go to KVM's C handler.
-            StoodAside, "stood_aside";
         }
 
         impl Kind {
@@ -86,10 +84,3 @@ macro_rules! kinds {
 }
 
 for_each_event!(kinds);
-
-impl Kind {
-    /// Whether exits of this kind go to KVM's C handler.
-    pub const fn is_left_to_c(self) -> bool {
-        matches!(self, Self::StoodAside)
-    }
-}

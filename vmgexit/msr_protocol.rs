@@ -50,9 +50,18 @@ pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         } as u32;
         vcpu.set_ghcb_msr(MsrResponse::Cpuid { value, register }.encode());
     } else {
-        vcpu.count(Kind::MsrCpuid, Action::MALFORMED_INPUT);
+        fail(vcpu, Kind::MsrCpuid);
     }
     AfterExit::Resume
+}
+
+/// Counts and reports a request that is not carried out. Called while it is in the MSR still.
+#[cold]
+#[inline(never)]
+fn fail<V: Vcpu>(vcpu: &mut V, kind: Kind) {
+    vcpu.count(kind, Action::MALFORMED_INPUT);
+    let msr = vcpu.ghcb_msr();
+    vcpu.complain(Complaint::MsrFailed { kind, msr });
 }
 
 /// Handles any request in the MSR.
@@ -110,8 +119,8 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         }
         // `handle()` is not called with the address of a page.
         MsrRequest::GhcbGpa(_) | MsrRequest::Unknown(_) => {
-            vcpu.complain(Complaint::UnknownMsr(msr));
             vcpu.count(Kind::MsrUnknown, Action::MALFORMED_INPUT);
+            vcpu.complain(Complaint::UnknownMsr(msr));
             AfterExit::Resume
         }
     };
@@ -128,7 +137,7 @@ fn respond<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExi
 
 /// Answers a request that is for SEV-SNP alone, or that the host does not carry out, with "failed".
 fn respond_failed<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExit {
-    vcpu.count(kind, Action::MALFORMED_INPUT);
+    fail(vcpu, kind);
     vcpu.set_ghcb_msr(response.encode());
     AfterExit::Resume
 }

@@ -20,6 +20,7 @@ use ghcb_rs::{
         host::PageRange,
         host::{Complaint, Fulfilment, GuestState, HoldType, Observer, Protocol},
         kind::Kind,
+        refusal::Refusal,
         request::context::Context,
         request::instruction::Emulation,
         request::mmio::MmioAccess,
@@ -145,6 +146,8 @@ pub struct Host {
     pub in_flight: Rc<Cell<u32>>,
     pub log: Vec<Call>,
     pub counts: Vec<(Kind, Action)>,
+    /// Errors, as they were complained of.
+    pub refusals: Vec<(Kind, Refusal)>,
 }
 
 impl Host {
@@ -175,6 +178,7 @@ impl Host {
             in_flight: Rc::default(),
             log: Vec::new(),
             counts: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -211,8 +215,19 @@ impl Host {
     /// The guest executes VMGEXIT.
     pub fn vmgexit(&mut self) -> AfterExit {
         let begin = self.begin_call();
+        let (counts, refusals) = (self.counts.len(), self.refusals.len());
         let outcome = vmgexit::handle(self, begin);
         assert_eq!(self.in_flight.get(), 0, "a call never ends");
+        let is_error = |counted: &&(Kind, Action)| counted.1 == Action::MALFORMED_INPUT;
+        let errors = self.counts[counts..].iter().filter(is_error);
+        assert!(
+            errors
+                .map(|error| error.0)
+                .eq(self.refusals[refusals..].iter().map(|refusal| refusal.0)),
+            "counted {:?}, complained of {:?}",
+            self.counts,
+            self.refusals
+        );
         outcome
     }
 
@@ -334,6 +349,7 @@ impl Observer for Host {
     }
 
     fn complain(&mut self, complaint: Complaint) {
+        self.refusals.extend(complaint.refusal());
         self.log.push(Call::Complain(format!("{complaint:?}")));
     }
 }

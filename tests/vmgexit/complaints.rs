@@ -12,10 +12,16 @@ use ghcb_rs::{
         reply::ErrorReason,
         terminate::{ReasonSet, Termination},
     },
-    vmgexit::host::Complaint,
+    vmgexit::{
+        host::{Complaint, Fulfilment},
+        kind::Kind,
+        refusal::Refusal,
+        request::registers::Registers,
+    },
 };
 
 use crate::support::{Call, Host, GPA};
+use std::collections::BTreeSet;
 
 /// Expects that an exit leads to this complaint and no other.
 fn assert_complains(mut host: Host, expected: Complaint) {
@@ -53,9 +59,89 @@ fn a_refusal_is_told_with_the_request() {
                 valid: ValidBitmap::EXIT.with(Field::Rcx).with(Field::SwScratch),
                 // Read only where the event can have a scratch area.
                 scratch,
+                registers: Registers::default(),
                 reason,
             },
         );
+    }
+}
+
+#[test]
+fn a_refusal_is_told_with_the_registers_of_the_request() {
+    // RDMSR with another usage.
+    let host = Host::new().request(ExitCode::MSR, 0, 0, &[(Field::Rcx, 0x1b), (Field::Rdx, 7)]);
+    host.page.put(0xff8, 1 << 32);
+    assert_complains(
+        host,
+        Complaint::Refused {
+            exit: ExitInfo {
+                code: ExitCode::MSR,
+                info1: 0,
+                info2: 0,
+            },
+            valid: ValidBitmap::EXIT.with(Field::Rcx).with(Field::Rdx),
+            scratch: 0,
+            registers: Registers {
+                rcx: 0x1b,
+                rdx: 7,
+                ..Registers::default()
+            },
+            reason: ErrorReason::INVALID_USAGE,
+        },
+    );
+}
+
+#[test]
+fn a_request_that_the_host_cannot_carry_out_is_told() {
+    let exit = |code, info1| ExitInfo {
+        code,
+        info1,
+        info2: 0,
+    };
+    // KVM returns an error.
+    let mut host = Host::new().request(ExitCode::WBINVD, 0, 0, &[]);
+    host.answer = Fulfilment::Error;
+    assert_complains(
+        host,
+        Complaint::NotDone {
+            exit: exit(ExitCode::WBINVD, 0),
+            reason: ErrorReason::INVALID_INPUT,
+        },
+    );
+    // No memory for a copy of the scratch area.
+    let mut host = Host::new().request(
+        ExitCode::MMIO_WRITE,
+        0xfee0_0000,
+        4,
+        &[(Field::SwScratch, GPA + 0x800)],
+    );
+    host.can_allocate = false;
+    assert_complains(
+        host,
+        Complaint::NotDone {
+            exit: ExitInfo {
+                info2: 4,
+                ..exit(ExitCode::MMIO_WRITE, 0xfee0_0000)
+            },
+            reason: ErrorReason::INVALID_SCRATCH_AREA,
+        },
+    );
+}
+
+#[test]
+fn each_reason_has_its_number_its_name_and_its_refusal() {
+    for (number, refusal) in Refusal::ALL.iter().enumerate() {
+        assert_eq!(*refusal as usize, number);
+    }
+    let names: BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
+    assert_eq!(names.len(), Refusal::COUNT);
+    for number in 1..=6 {
+        let reason = ErrorReason(number);
+        let name = format!("{reason:?}").to_lowercase();
+        assert!(name.contains(Refusal::from(reason).name()), "{name}");
+    }
+    for number in [0, 7, u32::MAX] {
+        assert_eq!(Refusal::from(ErrorReason(number)), Refusal::OtherReason);
     }
 }
 
@@ -95,6 +181,13 @@ fn what_the_msr_holds_is_told() {
     assert_complains(
         msr(0x1234_5555),
         Complaint::UnknownMsr(GhcbMsr(0x1234_5555)),
+    );
+    assert_complains(
+        msr(0x0000_0005_0000_0016),
+        Complaint::MsrFailed {
+            kind: Kind::MsrRunVmpl,
+            msr: GhcbMsr(0x0000_0005_0000_0016),
+        },
     );
     assert_complains(msr(0), Complaint::UnreachablePage(0));
     assert_complains(msr(GPA + 0x1000), Complaint::UnreachablePage(GPA + 0x1000));

@@ -82,12 +82,3 @@ fn each_kind_has_its_number_and_its_name() {
     };
     assert!(names.iter().all(is_plain), "{names:?}");
 }
-
-#[test]
-fn one_kind_goes_to_c() {
-    let left: Vec<_> = Kind::ALL
-        .iter()
-        .filter(|kind| kind.is_left_to_c())
-        .collect();
-    assert_eq!(left, [&Kind::StoodAside]);
-}

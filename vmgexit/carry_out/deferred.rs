@@ -51,6 +51,7 @@ fn write<V: Vcpu>(
     }
     reply.write(page)?;
     vcpu.trace_exit(deferred.exit.code, reply);
+    fault::report_error(vcpu, deferred.exit, reply);
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that cannot be reached.
+//! Pages that cannot be reached, and what else the host cannot do.
 
 use crate::{
-    ghcb_abi::reply::Action,
+    ghcb_abi::{
+        exit_info::ExitInfo,
+        reply::{Action, ErrorReason, Reply},
+    },
     vmgexit::{
         host::{Complaint, Vcpu},
         kind::Kind,
@@ -16,4 +19,19 @@ pub(in crate::vmgexit) fn report<V: Vcpu>(vcpu: &mut V) {
     let gpa = vcpu.ghcb_msr().0;
     vcpu.count(Kind::UnreachablePage, Action::MALFORMED_INPUT);
     vcpu.complain(Complaint::UnreachablePage(gpa));
+}
+
+/// Reports a reply that is an error, to a request that is legal.
+#[inline(always)]
+pub(in crate::vmgexit) fn report_error<V: Vcpu>(vcpu: &mut V, exit: ExitInfo, reply: &Reply) {
+    if reply.action() == Action::MALFORMED_INPUT {
+        report_not_done(vcpu, exit, ErrorReason(reply.info2() as u32));
+    }
+}
+
+/// Reports that the host cannot do what a guest asks for.
+#[cold]
+#[inline(never)]
+fn report_not_done<V: Vcpu>(vcpu: &mut V, exit: ExitInfo, reason: ErrorReason) {
+    vcpu.complain(Complaint::NotDone { exit, reason });
 }

@@ -4,6 +4,7 @@
 pub mod balance;
 pub mod bpf;
 mod btf;
+pub mod counters;
 pub mod handler;
 pub mod host;
 pub mod kvm_amd;

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const PATCH: &str = "/sys/kernel/livepatch/ghcb_rs";
@@ -25,6 +26,8 @@ pub enum Choice {
     C,
     /// The livepatch.
     Rust,
+    /// kvm_amd's own function, while the livepatch judges its answers.
+    Observe,
     /// Whichever answers now.
     Current,
 }
@@ -45,12 +48,36 @@ impl fmt::Display for Handler {
     }
 }
 
+/// The module's parameter that says who answers while it is enabled.
+const MODE: &str = "/sys/module/ghcb_rs/parameters/mode";
+
+/// Whether C answers through the module, which judges it, instead of without.
+static IS_OBSERVED: AtomicBool = AtomicBool::new(false);
+
 /// The handler that answers now.
 pub fn current() -> Handler {
-    match fs::read_to_string(Path::new(PATCH).join("enabled")) {
-        Ok(value) if value.trim() == "1" => Handler::Rust,
-        _ => Handler::C,
+    if is_enabled() && mode().is_ok_and(|mode| mode == "answer") {
+        Handler::Rust
+    } else {
+        Handler::C
     }
+}
+
+/// Whether the livepatch is enabled.
+fn is_enabled() -> bool {
+    let value = fs::read_to_string(Path::new(PATCH).join("enabled"));
+    value.is_ok_and(|value| value.trim() == "1")
+}
+
+/// Who answers while the livepatch is enabled: `answer`, the module; `observe`, C.
+pub fn mode() -> Result<String> {
+    let value = fs::read_to_string(MODE).context(MODE)?;
+    Ok(value.trim().to_string())
+}
+
+/// Choose who answers.
+pub fn set_mode(mode: &str) -> Result<()> {
+    fs::write(MODE, mode).with_context(|| format!("write {mode} to {MODE}"))
 }
 
 /// Whether the livepatch is there.
@@ -84,12 +111,26 @@ pub fn pending() -> Result<Vec<(u32, u32)>> {
     Ok(rows)
 }
 
+/// Choose whether times are taken: `0` or `1`.
+pub fn set_timing(on: &str) -> Result<()> {
+    let path = "/sys/module/ghcb_rs/parameters/timing";
+    fs::write(path, on).with_context(|| format!("write {on} to {path}"))
+}
+
 /// Make `choice` answer. None if it can't, because there is no module to insert.
 pub fn select(choice: Choice) -> Result<Option<Handler>> {
     let wanted = match choice {
         Choice::Current => return Ok(Some(current())),
         Choice::C => Handler::C,
         Choice::Rust => Handler::Rust,
+        Choice::Observe => {
+            if module().is_none() {
+                return Ok(None);
+            }
+            IS_OBSERVED.store(true, Ordering::Relaxed);
+            switch(Handler::Rust)?;
+            Handler::C
+        }
     };
     if current() != wanted {
         if wanted == Handler::Rust && module().is_none() {
@@ -114,6 +155,15 @@ pub fn module() -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
+/// Make the handler answer that did before, without the module if it is C.
+pub fn restore(before: Handler) -> Result<()> {
+    IS_OBSERVED.store(false, Ordering::Relaxed);
+    match before {
+        Handler::C if is_enabled() => disable(),
+        _ => switch(before).map(drop),
+    }
+}
+
 /// Change over and wait until every task has; returns how long it took.
 ///
 /// A disabled livepatch is gone for good: to have it back, the module goes out and in.
@@ -123,7 +173,9 @@ pub fn switch(to: Handler) -> Result<Duration> {
         return Ok(begin.elapsed());
     }
     match to {
+        Handler::C if IS_OBSERVED.load(Ordering::Relaxed) => set_mode("observe")?,
         Handler::C => disable()?,
+        Handler::Rust if is_enabled() => set_mode("answer")?,
         Handler::Rust => {
             let module = module().context("no module to insert: GHCB_MODULE names none")?;
             remove()?;
@@ -163,7 +215,7 @@ pub fn insert(module: &Path) -> Result<()> {
 
 /// Take the module out, disabled before if it still is enabled.
 pub fn remove() -> Result<()> {
-    if current() == Handler::Rust {
+    if is_enabled() {
         disable()?;
     }
     let begin = Instant::now();

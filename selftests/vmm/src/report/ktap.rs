@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! KTAP output and exit codes as kselftest has them.
 
+use crate::judge::check::Check;
+use crate::kernel::counters::{self, Table};
 use crate::kernel::handler::{self, Choice, Handler};
 use crate::kernel::host::{self, KernelLog};
 use crate::launch::kind::Kind;
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 use clap::Parser as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -190,6 +192,7 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
         Err(error) => return bail_out(&error),
     };
     println!("# handler: {handler}, guests: {}", options.guest);
+    let judged = (options.handler == Choice::Observe).then(unexplained);
     let begin = Instant::now();
     let mut report = Report {
         handler,
@@ -199,6 +202,13 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
     };
     let result = KernelLog::open().and_then(|mut log| {
         tests(&mut report)?;
+        if let Some(before) = judged {
+            report.test("observe: no answer of C's is unexplained", || {
+                let mut check = Check::new();
+                check.same("unexplained", unexplained()?, before?);
+                Ok(check.done())
+            });
+        }
         report.problems(
             "host: no warning or fault in the kernel's log",
             &host::faults(&log.lines()?)
@@ -208,8 +218,8 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
         );
         Ok(())
     });
-    if before != handler::current() {
-        if let Err(error) = handler::switch(before) {
+    if options.handler == Choice::Observe || before != handler::current() {
+        if let Err(error) = handler::restore(before) {
             println!("# back to {before}: {error:#}");
         }
     }
@@ -218,6 +228,12 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
         Ok(()) => report.finish(),
         Err(error) => bail_out(&error),
     }
+}
+
+/// Answers of C's that nobody expected, since the module came.
+fn unexplained() -> Result<u64> {
+    let verdicts = Table::read(Path::new(counters::FOLDER).join("verdicts"))?.numbers("count")?;
+    verdicts.get("unexplained").copied().context("no such row")
 }
 
 fn bail_out(error: &Error) -> ExitCode {
