@@ -13,10 +13,21 @@ struct BuildIds {
     kvm_amd: [u8; ID_SIZE],
     kvm: [u8; ID_SIZE],
     vmlinux: [u8; ID_SIZE],
+    /// The same for `modinfo`.
+    modinfo: [u8; MODINFO_SIZE],
 }
+
+/// Bytes of their names and of two digits for each of their bytes.
+const MODINFO_SIZE: usize =
+    "kvm_amd_build_id=\0kvm_build_id=\0vmlinux_build_id=\0".len() + 3 * 2 * ID_SIZE;
 
 /// Of the kvm-amd.ko that will be patched, of the kvm.ko beside it, and of the kernel that they are modules of.
 const BUILD_IDS: BuildIds = include!(env!("GHCB_RS_IDENTITY"));
+
+/// By which ghcb-check knows before the module is loaded what it was made for.
+#[link_section = ".modinfo"]
+#[used]
+static MODINFO: [u8; MODINFO_SIZE] = BUILD_IDS.modinfo;
 
 /// ELF note in front of a build ID: name size, descriptor size, NT_GNU_BUILD_ID, name.
 const NOTE_HEADER: [u8; 16] = *b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
