@@ -83,9 +83,9 @@ impl fmt::Display for Check {
             State::Bad => "BAD",
             State::Unknown => "?",
         };
-        writeln!(f, "{state:<5}{:<17}{}", self.name, self.found)?;
+        writeln!(f, "{state:<5}{:<19}{}", self.name, self.found)?;
         match &self.advice {
-            Some(advice) => writeln!(f, "{:<22}-> {advice}", ""),
+            Some(advice) => writeln!(f, "{:<24}-> {advice}", ""),
             None => Ok(()),
         }
     }

@@ -176,11 +176,11 @@ const LACKS: &[Lack] = &[
     Lack {
         name: "kvm_amd-sev_es",
         state: "bad",
-        found: "enable_mmio_caching of kvm is off",
-        advice: "enable_mmio_caching=1",
+        found: "mmio_caching of kvm is off",
+        advice: "mmio_caching=1",
         damage: |host| {
             host.parameter("kvm_amd", "sev_es", "N");
-            host.parameter("kvm", "enable_mmio_caching", "N");
+            host.parameter("kvm", "mmio_caching", "N");
         },
     },
     Lack {
@@ -560,7 +560,7 @@ fn text_has_a_line_for_machines() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert_eq!(
         text,
-        "BAD  kvm_amd-sev_es   its parameter sev_es is off: ghcb_rs would have nothing to do\n                      \
+        "BAD  kvm_amd-sev_es     its parameter sev_es is off: ghcb_rs would have nothing to do\n                        \
          -> modprobe -r kvm_amd && modprobe kvm_amd sev=1 sev_es=1\n"
     );
     let output = check(&host, &[]);

@@ -68,11 +68,11 @@ fn sev_es(subject: &Subject<'_>) -> Check {
             "modprobe -r kvm_amd && modprobe kvm_amd npt=1 sev=1 sev_es=1",
         );
     }
-    if is("kvm", "enable_mmio_caching", off) {
+    if is("kvm", "mmio_caching", off) {
         return Check::bad(
             name,
-            "the parameter enable_mmio_caching of kvm is off, without which kvm_amd does no SEV-ES",
-            "modprobe -r kvm_amd kvm && modprobe kvm enable_mmio_caching=1 && modprobe kvm_amd sev=1 sev_es=1",
+            "the parameter mmio_caching of kvm is off, without which kvm_amd does no SEV-ES",
+            "modprobe -r kvm_amd kvm && modprobe kvm mmio_caching=1 && modprobe kvm_amd sev=1 sev_es=1",
         );
     }
     if is("kvm_amd", "sev", off) {

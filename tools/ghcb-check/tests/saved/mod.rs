@@ -41,7 +41,7 @@ impl Saved {
         );
         host.write("sys/module/ccp/initstate", "live\n");
         host.parameter("module", "sig_enforce", "N");
-        host.parameter("kvm", "enable_mmio_caching", "Y");
+        host.parameter("kvm", "mmio_caching", "Y");
         for name in ["npt", "sev", "sev_es", "sev_snp"] {
             host.parameter("kvm_amd", name, "Y");
         }
