@@ -34,7 +34,7 @@ verdicts! {
     Same, "same";
     /// Both take the request; what comes of it is not compared.
     Accepted, "accepted";
-    /// The guest changed the page between the two looks.
+    /// The guest changed the page, or the AP jump table, between the two looks.
     Raced, "raced";
     /// C returns registers that the event does not return.
     ReturnedRegisters, "returned-registers";

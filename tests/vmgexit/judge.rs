@@ -73,7 +73,7 @@ fn check(case: &Case, verdicts: &mut BTreeSet<&'static str>) {
 #[test]
 fn c_is_judged_by_the_differences_that_it_shows() {
     let mut verdicts = BTreeSet::new();
-    each(4_000, |case| check(case, &mut verdicts));
+    each(6_000, |case| check(case, &mut verdicts));
     // Memory that cannot be pinned, a page that changes, and another CPL are not in the model.
     for verdict in Verdict::ALL {
         let unmet = [
@@ -136,6 +136,8 @@ fn a_wrong_answer_of_c_has_no_name() {
         ];
         for verdict in verdicts {
             let is_known = verdict == Verdict::Unexplained
+                // The AP jump table may be changed by another vCPU.
+                || (verdict == Verdict::Raced && case.code == 0x8000_0005)
                 // CPUID by the MSR: the guest gets the exception, or what the request has brought.
                 || matches!(verdict, Verdict::MsrCpuidCpl | Verdict::MsrReservedBits);
             assert!(

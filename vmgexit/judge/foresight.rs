@@ -32,6 +32,8 @@ pub enum Expected {
     Error(ErrorReason),
     /// "No action", with this SW_EXITINFO2.
     Done(u64),
+    /// This address of the AP jump table, which all vCPUs of the VM share.
+    JumpTable(u64),
     /// KVM's emulation of an instruction.
     Instruction,
     /// KVM's emulation of IN or OUT.
@@ -74,7 +76,7 @@ pub enum Expected {
 
 impl Expected {
     /// Names, for a file.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 23] = [
         "nothing",
         "error",
         "done",
@@ -97,6 +99,7 @@ impl Expected {
         "msr_hold",
         "msr_failed",
         "msr_page_state",
+        "jump_table",
     ];
 
     /// Which name it has, and the number that belongs to it; zero if none does.
@@ -124,6 +127,7 @@ impl Expected {
             Self::MsrHold => (19, 0),
             Self::MsrFailed => (20, 0),
             Self::MsrPageState => (21, 0),
+            Self::JumpTable(gpa) => (22, gpa),
         }
     }
 }
@@ -193,7 +197,7 @@ fn foresee_page<V: Protocol + GuestState + Registration>(
         Ok(NaeEvent::StringIo(_) | NaeEvent::Mmio(_)) => Expected::Transfer,
         Ok(NaeEvent::TimeStamp(read)) => Expected::Time(read),
         Ok(NaeEvent::Ap(ApEvent::ResetHold(_))) => Expected::Hold,
-        Ok(NaeEvent::Ap(ApEvent::GetJumpTable)) => Expected::Done(vcpu.ap_jump_table()),
+        Ok(NaeEvent::Ap(ApEvent::GetJumpTable)) => Expected::JumpTable(vcpu.ap_jump_table()),
         Ok(NaeEvent::System(SystemEvent::ReadDr7)) => Expected::Dr7(vcpu.dr7()),
         Ok(NaeEvent::System(SystemEvent::HypervisorFeatures)) => {
             Expected::Features(system::features(vcpu.is_snp()).0)
