@@ -75,6 +75,15 @@ impl Host {
         Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
+    /// Opens a file, and looks no further.
+    ///
+    /// # Errors
+    ///
+    /// Those of opening it.
+    pub fn open(&self, path: &str) -> io::Result<()> {
+        fs::File::open(self.path(path)).map(drop)
+    }
+
     /// Whether there is a file or a directory.
     pub fn has(&self, path: &str) -> bool {
         self.path(path).exists()

@@ -361,12 +361,31 @@ const LACKS: &[Lack] = &[
         damage: |host| host.write("proc/sys/kernel/ftrace_enabled", "0\n"),
     },
     Lack {
+        name: "ftrace",
+        state: "unknown",
+        found: "its files would tell, which are not there",
+        advice: "mount -t tracefs",
+        damage: |host| host.remove("sys/kernel/tracing/available_filter_functions"),
+    },
+    Lack {
+        name: "tracers",
+        state: "unknown",
+        found: "ftrace's files are not there",
+        advice: "mount -t tracefs",
+        damage: |host| host.remove("sys/kernel/tracing/enabled_functions"),
+    },
+    Lack {
         name: "livepatches",
         state: "bad",
         found: "a function of kvm_amd cannot be replaced: sev_free_vcpu() is livepatched by second_patch already",
         advice: "echo 0 > /sys/kernel/livepatch/second_patch/enabled",
         damage: |host| {
             host.write("sys/kernel/livepatch/second_patch/kvm_amd/sev_free_vcpu,1/x", "");
+            // Its own line says so, and no other.
+            host.write(
+                "sys/kernel/tracing/enabled_functions",
+                "sev_free_vcpu [kvm_amd] (1) R I     M \ttramp: 0xffffffffc0001000 (klp_ftrace_handler+0x0/0x1d0)\n",
+            );
         },
     },
     Lack {

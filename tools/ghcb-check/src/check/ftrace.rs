@@ -2,10 +2,10 @@
 
 //! ftrace, by which functions are redirected.
 
-use super::{is_denied, livepatch::enabled_functions, sentences, Subject};
+use super::{is_denied, livepatch::of_ftrace, sentences, Subject};
 use crate::report::Check;
 
-/// ENODEV, which the kernel gives for its files if ftrace has shut itself down.
+/// ENODEV, which opening the list of functions gives if ftrace has shut itself down. C: `ftrace_avail_open()`.
 const ENODEV: i32 = 19;
 
 pub(super) fn check(subject: &Subject<'_>) -> Check {
@@ -21,7 +21,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Check {
             "sysctl kernel.ftrace_enabled=1",
         );
     }
-    match enabled_functions(subject.host) {
+    match of_ftrace("available_filter_functions", |path| subject.host.open(path)) {
         Ok(_) => Check::good(name, "it is on"),
         Err(error) if error.raw_os_error() == Some(ENODEV) => Check::bad(
             name,

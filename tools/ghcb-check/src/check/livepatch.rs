@@ -28,66 +28,70 @@ pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
     vec![livepatches(subject), tracers(subject)]
 }
 
-/// What ftrace says about each function that somebody watches.
+/// Does something with a file of ftrace, wherever that is mounted.
 ///
 /// # Errors
 ///
-/// ENODEV if ftrace has shut itself down; else those of reading the file.
-pub(super) fn enabled_functions(host: &Host) -> io::Result<String> {
-    let file = "enabled_functions";
-    match host.text(&format!("/sys/kernel/tracing/{file}")) {
+/// Those of `f`, in the second place if there is no such file in the first.
+pub(super) fn of_ftrace<T>(file: &str, f: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
+    match f(&format!("/sys/kernel/tracing/{file}")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            host.text(&format!("/sys/kernel/debug/tracing/{file}"))
+            f(&format!("/sys/kernel/debug/tracing/{file}"))
         }
         result => result,
     }
 }
 
-/// Livepatches other than the module's own.
-fn livepatches(subject: &Subject<'_>) -> Check {
-    let name = "livepatches";
-    let host = subject.host;
-    let mut others = Vec::new();
-    for patch in host.names(PATCHES).unwrap_or_default() {
-        if patch == "ghcb_rs" {
-            continue;
-        }
-        for object in ["kvm_amd", "kvm"] {
-            for entry in host
-                .names(&format!("{PATCHES}/{patch}/{object}"))
-                .unwrap_or_default()
-            {
+/// Livepatches other than the module's own, each with the functions that the module replaces, too.
+fn others(host: &Host) -> Vec<(String, Vec<String>)> {
+    let names = |path: String| host.names(&path).unwrap_or_default();
+    names(PATCHES.to_owned())
+        .into_iter()
+        .filter(|patch| patch != "ghcb_rs")
+        .map(|patch| {
+            let functions = ["kvm_amd", "kvm"]
+                .iter()
+                .flat_map(|object| names(format!("{PATCHES}/{patch}/{object}")))
                 // "function,position"
-                let function = entry.split(',').next().unwrap_or(&entry);
-                if REPLACED.contains(&function) {
-                    return Check::bad(
-                        name,
-                        format!(
-                            "{}: {function}() is livepatched by {patch} already",
-                            sentences::CANNOT_BE_REPLACED
-                        ),
-                        format!("echo 0 > {PATCHES}/{patch}/enabled, and rmmod {patch}"),
-                    );
-                }
-            }
-        }
-        others.push(patch);
-    }
-    if others.is_empty() {
-        Check::good(name, "there is no other one")
-    } else {
-        Check::note(
-            name,
-            format!("{} patches other functions", others.join(", ")),
-            "a livepatch that comes later and takes the place of all others takes that of ghcb_rs, too",
-        )
-    }
+                .map(|entry| entry.split(',').next().unwrap_or(&entry).to_owned())
+                .filter(|function| REPLACED.contains(&function.as_str()))
+                .collect();
+            (patch, functions)
+        })
+        .collect()
 }
 
-/// BPF programs and others that redirect functions by ftrace. Those that only watch are no obstacle.
+fn livepatches(subject: &Subject<'_>) -> Check {
+    let name = "livepatches";
+    let others = others(subject.host);
+    for (patch, functions) in &others {
+        if let Some(function) = functions.first() {
+            return Check::bad(
+                name,
+                format!(
+                    "{}: {function}() is livepatched by {patch} already",
+                    sentences::CANNOT_BE_REPLACED
+                ),
+                format!("echo 0 > {PATCHES}/{patch}/enabled, and rmmod {patch}"),
+            );
+        }
+    }
+    if others.is_empty() {
+        return Check::good(name, "there is no other one");
+    }
+    let patches: Vec<_> = others.into_iter().map(|(patch, _)| patch).collect();
+    Check::note(
+        name,
+        format!("{} patches other functions", patches.join(", ")),
+        "a livepatch that comes later and takes the place of all others takes that of ghcb_rs, too",
+    )
+}
+
+/// BPF programs and others that redirect functions by ftrace. Those that only watch are no obstacle, and livepatches have a
+/// line of their own.
 fn tracers(subject: &Subject<'_>) -> Check {
     let name = "tracers";
-    let list = match enabled_functions(subject.host) {
+    let list = match of_ftrace("enabled_functions", |path| subject.host.text(path)) {
         Ok(list) => list,
         Err(error) if is_denied(&error) => {
             return Check::unknown(name, "only root may see who traces what", super::AS_ROOT)
@@ -103,13 +107,16 @@ fn tracers(subject: &Subject<'_>) -> Check {
     if subject.is_loaded() {
         return Check::good(name, "what is redirected is ghcb_rs's own");
     }
+    let patched: Vec<_> = (others(subject.host).into_iter())
+        .flat_map(|(_, functions)| functions)
+        .collect();
     let mut watched = 0;
     // "function [module] (number) R I D  more", and further lines that begin with a tabulator.
     for line in list.lines().filter(|line| !line.starts_with('\t')) {
         let Some(function) = line.split_whitespace().next() else {
             continue;
         };
-        if !REPLACED.contains(&function) {
+        if !REPLACED.contains(&function) || patched.iter().any(|other| other == function) {
             continue;
         }
         let flags = line.split_once(')').map_or("", |(_, flags)| flags);

@@ -35,6 +35,7 @@ impl Saved {
         host.write("proc/sys/kernel/ftrace_enabled", "1\n");
         host.flags("svm sev sev_es sev_snp");
         host.write("sys/kernel/tracing/enabled_functions", "");
+        host.write("sys/kernel/tracing/available_filter_functions", "");
         host.write(
             "sys/kernel/security/lockdown",
             "[none] integrity confidentiality\n",
