@@ -4,7 +4,7 @@
 
 mod saved;
 
-use saved::{Saved, KVM, KVM_AMD, OTHER, RELEASE, VMLINUX};
+use saved::{Saved, ALL_KINDS, KVM, KVM_AMD, OTHER, RELEASE, VMLINUX};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Output;
@@ -93,7 +93,7 @@ const LACKS: &[Lack] = &[
         state: "bad",
         found: "no address space IDs to SEV-ES",
         advice: "SEV-ES ASID space limit",
-        damage: |host| host.cpuid(1 << 1 | 1 << 3 | 1 << 4, 1),
+        damage: |host| host.cpuid(ALL_KINDS, 1),
     },
     Lack {
         name: "secure-processor",

@@ -17,6 +17,9 @@ pub const KVM: &str = "2222222222222222222222222222222222222222";
 pub const VMLINUX: &str = "3333333333333333333333333333333333333333";
 pub const OTHER: &str = "4444444444444444444444444444444444444444";
 
+/// SEV, SEV-ES and SEV-SNP, as CPUID has them.
+pub const ALL_KINDS: u32 = 0b1_1010;
+
 /// The host.
 pub struct Saved {
     directory: TempDir,
@@ -28,7 +31,7 @@ impl Saved {
         let host = Self {
             directory: tempfile::tempdir().expect("a directory"),
         };
-        host.cpuid(1 << 1 | 1 << 3 | 1 << 4, 100);
+        host.cpuid(ALL_KINDS, 100);
         host.write("sev-status", "api 1.55 build 24\n");
         host.write("dev/sev", "");
         host.write("proc/sys/kernel/osrelease", &format!("{RELEASE}\n"));
