@@ -11,7 +11,7 @@ use vmm::judge::check::Check;
 use vmm::kernel::bpf::{Place, Program};
 use vmm::kernel::handler::{self, Handler};
 use vmm::kernel::neighbour::{
-    both, guest, module_is_refused, vmgexits, FUNCTIONS, HANDLER, OF_MSR,
+    both, functions, guest, module_is_refused, vmgexits, HANDLER, OF_MSR,
 };
 use vmm::report::ktap::{self, Report};
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         let Some(module) = report.module("BPF programs") else {
             return Ok(());
         };
-        for function in FUNCTIONS {
+        for function in functions()? {
             refused(report, function);
             first(report, &module, function);
         }

@@ -13,7 +13,7 @@ use vmm::judge::check::Check;
 use vmm::kernel::handler::{self, Handler};
 use vmm::kernel::kvm_amd;
 use vmm::kernel::module as kernel;
-use vmm::kernel::neighbour::{both, guest, module_is_refused, vmgexits, FUNCTIONS, HANDLER};
+use vmm::kernel::neighbour::{both, functions, guest, module_is_refused, vmgexits, HANDLER};
 use vmm::kernel::tracing::Tracing;
 use vmm::launch::crew::wait_for;
 use vmm::report::ktap::{self, Report};
@@ -35,7 +35,7 @@ fn main() -> Status {
         tracers(report, &module);
         let second = second_patch(&module);
         if second.exists() {
-            patches(report, &module, &second);
+            patches(report, &module, &second)?;
             replaced(report, &module, &second);
         } else {
             report.skip("a second livepatch", "GHCB_SECOND_PATCH names none");
@@ -121,8 +121,8 @@ fn remove_second() -> Result<()> {
     Ok(())
 }
 
-fn patches(report: &mut Report, module: &Path, second: &Path) {
-    for function in FUNCTIONS {
+fn patches(report: &mut Report, module: &Path, second: &Path) -> Result<()> {
+    for function in functions()? {
         report.test(
             &format!("a second livepatch of {function} is refused"),
             || {
@@ -175,6 +175,7 @@ fn patches(report: &mut Report, module: &Path, second: &Path) {
             );
         }
     }
+    Ok(())
 }
 
 fn replaced(report: &mut Report, module: &Path, second: &Path) {

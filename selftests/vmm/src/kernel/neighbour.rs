@@ -8,20 +8,31 @@ use crate::kernel::handler::{self, Handler};
 use crate::kernel::host::KernelLog;
 use crate::kernel::module as kernel;
 use crate::launch::kind::Kind;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
+use std::fs;
 use std::path::Path;
 
 /// The function that is called once for each VMGEXIT.
 pub const HANDLER: &str = "sev_handle_vmgexit";
 /// The function that is called for MSR accesses alone.
 pub const OF_MSR: &str = "svm_complete_emulated_msr";
-/// Functions of kvm_amd that the module replaces, and that are called while a guest runs.
-pub const FUNCTIONS: [&str; 3] = [HANDLER, "sev_vcpu_needs_initialization", OF_MSR];
+/// The function that is called before a vCPU runs: the first of these that kvm_amd has.
+const BEFORE_RUN: [&str; 2] = ["sev_vcpu_needs_initialization", "svm_vcpu_pre_run"];
 /// Requests of a guest.
 const COUNT: usize = 20;
 /// What the module says when another one has such a function.
 const SENTENCE: &str = "ghcb_rs: a function of kvm_amd cannot be replaced";
+
+/// Functions of kvm_amd that the module replaces, and that are called while a guest runs.
+pub fn functions() -> Result<[&'static str; 3]> {
+    let symbols = fs::read_to_string("/proc/kallsyms").context("read /proc/kallsyms")?;
+    let has = |name: &&str| symbols.contains(&format!(" {name}\t[kvm_amd]"));
+    let before_run = BEFORE_RUN.into_iter().find(has);
+    let before_run =
+        before_run.context("kvm_amd has no function that is called before a vCPU runs")?;
+    Ok([HANDLER, before_run, OF_MSR])
+}
 
 /// VMGEXITs of a guest: an SEV-SNP guest registers each page first.
 pub fn vmgexits() -> usize {
