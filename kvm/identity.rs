@@ -25,8 +25,9 @@ const MODINFO_SIZE: usize =
 const BUILD_IDS: BuildIds = include!(env!("GHCB_RS_IDENTITY"));
 
 /// By which ghcb-check knows before the module is loaded what it was made for.
+// Not `#[used]` alone, by which newer compilers put it into a section of its own.
 #[link_section = ".modinfo"]
-#[used]
+#[used(compiler)]
 static MODINFO: [u8; MODINFO_SIZE] = BUILD_IDS.modinfo;
 
 /// ELF note in front of a build ID: name size, descriptor size, NT_GNU_BUILD_ID, name.
