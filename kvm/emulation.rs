@@ -11,7 +11,7 @@ use crate::{
     vmgexit::{
         host::{Emulator, Fulfilment},
         request::context::Context,
-        request::instruction::{Emulation, Instruction},
+        request::instruction::Emulation,
         request::mmio::MmioAccess,
         request::port_io::{PortAccess, StringTransfer},
         request::registers::Registers,
@@ -59,10 +59,19 @@ impl KvmVcpu {
     }
 
     /// Zeroes the registers that no request supplies, for hypercalls which read more of them.
-    #[cold]
     fn zero_other_registers(&mut self) {
-        // SAFETY: By the invariant, the array is this task's alone.
-        unsafe { (&raw mut (*self.vcpu()).arch.regs).write_bytes(0, 1) };
+        // SAFETY: The pointers are valid, and by the invariant nobody else uses them. R8 to R15 follow RDI, and are the
+        // rest of the array.
+        unsafe {
+            *self.register(bindings::__VCPU_REGS_RSP) = 0;
+            *self.register(bindings::__VCPU_REGS_RBP) = 0;
+            *self.register(bindings::__VCPU_REGS_RDI) = 0;
+            (self
+                .register(bindings::__VCPU_REGS_RDI)
+                .add(1)
+                .cast::<[u64; 8]>())
+            .write([0; 8]);
+        }
     }
 
     /// Takes an exception that KVM's emulation queued for the guest: it goes into the reply, not into
@@ -94,22 +103,25 @@ impl KvmVcpu {
         }
     }
 
-    /// Invokes KVM's handler of an intercepted MSR access.
+    /// Has KVM emulate an MSR access. C: `msr_interception()`.
     ///
     /// `svm_complete_emulated_msr()` reports a fault by writing into `sev_es.ghcb`. That is a save area
     /// on this stack for as long as the call lasts. If userspace decides later, a reply is pending, and a fault
     /// becomes [`End::Failed`](crate::vmgexit::host::End::Failed).
     #[inline(always)]
-    fn emulate_msr(&mut self) -> Fulfilment {
+    fn emulate_msr(&mut self, is_wrmsr: bool) -> Fulfilment {
         let mut area = MaybeUninit::<bindings::ghcb_save_area>::uninit();
         let save = area.as_mut_ptr();
         // SAFETY: `save` is valid for writes. C writes the infos and sets bits of the bitmap, which nobody
-        // reads. `sev_es.ghcb` is this task's alone and goes back to null before the save area dies. The
-        // arguments are the vCPU and an intercept whose handler exists.
+        // reads. `sev_es.ghcb` is this task's alone and goes back to null before the save area dies.
         let (result, info1) = unsafe {
             (*save).sw_exit_info_1 = Action::NO_ACTION.0.into();
             (*self.svm()).sev_es.ghcb = save.cast();
-            let result = imports::svm_invoke_exit_handler(self.vcpu(), ExitCode::MSR.0);
+            let result = if is_wrmsr {
+                imports::kvm_emulate_wrmsr(self.vcpu())
+            } else {
+                imports::kvm_emulate_rdmsr(self.vcpu())
+            };
             (*self.svm()).sev_es.ghcb = ptr::null_mut();
             (result, (&raw const (*save).sw_exit_info_1).read_volatile())
         };
@@ -143,29 +155,34 @@ impl Emulator for KvmVcpu {
 
     #[inline(always)]
     fn emulate(&mut self, emulation: &Emulation) -> Fulfilment {
-        if emulation.instruction == Instruction::of(ExitCode::VMMCALL, 0) {
-            self.zero_other_registers();
-        }
         self.set_registers(&emulation.registers);
-        let exit_code = emulation.instruction.exit_code();
-        self.set_exit(exit_code, emulation.instruction.info1(), 0);
-        if exit_code == ExitCode::MSR {
-            return self.emulate_msr();
-        }
-        // SAFETY: By the invariant; the intercept's handler exists.
-        let result = unsafe { imports::svm_invoke_exit_handler(self.vcpu(), exit_code.0) };
+        // The frequent ones without KVM's search for the handler of an intercept. C: `svm_exit_handlers[]`.
+        // SAFETY: By the invariant.
+        let result = unsafe {
+            match emulation.instruction.exit_code() {
+                ExitCode::CPUID => imports::kvm_emulate_cpuid(self.vcpu()),
+                ExitCode::MSR => return self.emulate_msr(emulation.instruction.is_wrmsr()),
+                ExitCode::VMMCALL => {
+                    self.zero_other_registers();
+                    imports::kvm_emulate_hypercall(self.vcpu())
+                }
+                exit_code => {
+                    self.set_exit(exit_code, emulation.instruction.info1(), 0);
+                    imports::svm_invoke_exit_handler(self.vcpu(), exit_code.0)
+                }
+            }
+        };
         self.fulfilment(result)
     }
 
     #[inline(always)]
     fn cpuid(&mut self, function: u32) -> Fulfilment {
-        // SAFETY: By the invariant, with pointers that are valid; CPUID reads no other registers, and the
-        // intercept's handler exists.
+        // SAFETY: By the invariant, with pointers that are valid; CPUID reads no other registers.
         let result = unsafe {
             *self.register(bindings::__VCPU_REGS_RAX) = function.into();
             *self.register(bindings::__VCPU_REGS_RCX) = 0;
             (*self.vmcb()).__bindgen_anon_1.save.cpl = 0;
-            imports::svm_invoke_exit_handler(self.vcpu(), ExitCode::CPUID.0)
+            imports::kvm_emulate_cpuid(self.vcpu())
         };
         self.fulfilment(result)
     }

@@ -53,6 +53,10 @@ called! {
         fn kvm_write_guest(kvm: *mut kvm, gpa: u64, data: *const c_void, len: c_ulong) -> c_int;
         fn kvm_clear_guest(kvm: *mut kvm, gpa: u64, len: c_ulong) -> c_int;
         fn __kvm_vcpu_kick(vcpu: *mut kvm_vcpu, wait: bool);
+        fn kvm_emulate_cpuid(vcpu: *mut kvm_vcpu) -> c_int;
+        fn kvm_emulate_rdmsr(vcpu: *mut kvm_vcpu) -> c_int;
+        fn kvm_emulate_wrmsr(vcpu: *mut kvm_vcpu) -> c_int;
+        fn kvm_emulate_hypercall(vcpu: *mut kvm_vcpu) -> c_int;
         fn kvm_sev_es_mmio(vcpu: *mut kvm_vcpu, is_write: bool, gpa: u64, bytes: c_uint, data: *mut c_void) -> c_int;
         fn kvm_sev_es_string_io(
             vcpu: *mut kvm_vcpu, size: c_uint, port: c_uint, data: *mut c_void, count: c_uint, is_in: c_int,

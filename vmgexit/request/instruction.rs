@@ -32,6 +32,12 @@ impl Instruction {
         self.exit_code
     }
 
+    /// Whether it is WRMSR.
+    #[inline(always)]
+    pub const fn is_wrmsr(self) -> bool {
+        self.is_wrmsr
+    }
+
     /// The intercept's EXITINFO1: only that of MSR accesses means anything.
     #[inline(always)]
     pub const fn info1(self) -> u64 {
