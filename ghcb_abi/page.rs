@@ -420,16 +420,34 @@ pub trait GuestPage {
         Ok(values)
     }
 
-    /// Writes [`REGISTERS`], in this order, each in one access.
+    /// Reads those of [`OPERANDS`] that are wanted, in this order, each in one access; the others are zero.
     #[inline]
-    fn write_registers(&self, values: [u64; REGISTERS.len()]) -> Result<(), Self::Error> {
-        (REGISTERS.into_iter().zip(values)).try_for_each(|(at, value)| self.write(at, value))
+    fn read_operands(
+        &self,
+        wanted: [bool; OPERANDS.len()],
+    ) -> Result<[u64; OPERANDS.len()], Self::Error> {
+        let mut values = [0; OPERANDS.len()];
+        for ((value, at), wanted) in values.iter_mut().zip(OPERANDS).zip(wanted) {
+            if wanted {
+                *value = self.read(at.qword())?;
+            }
+        }
+        Ok(values)
     }
 
-    /// Writes [`REPLY`], in this order, each in one access.
+    /// Writes those of [`REGISTERS`] that there are, and then [`REPLY`], in this order, each in one access.
     #[inline]
-    fn write_reply(&self, values: [u64; REPLY.len()]) -> Result<(), Self::Error> {
-        (REPLY.into_iter().zip(values)).try_for_each(|(at, value)| self.write(at, value))
+    fn write_reply(
+        &self,
+        registers: [Option<u64>; REGISTERS.len()],
+        reply: [u64; REPLY.len()],
+    ) -> Result<(), Self::Error> {
+        for (at, value) in REGISTERS.into_iter().zip(registers) {
+            if let Some(value) = value {
+                self.write(at, value)?;
+            }
+        }
+        (REPLY.into_iter().zip(reply)).try_for_each(|(at, value)| self.write(at, value))
     }
 }
 
@@ -468,6 +486,19 @@ pub const REQUEST: [Qword; 6] = [
     Field::SwExitInfo1.qword(),
     Field::SwExitInfo2.qword(),
     Qword::VERSION_USAGE,
+];
+
+/// What an event can take besides.
+pub const OPERANDS: [Field; 9] = [
+    Field::Rax,
+    Field::Rbx,
+    Field::Rcx,
+    Field::Rdx,
+    Field::Rsi,
+    Field::Xcr0,
+    Field::Xss,
+    Field::SwScratch,
+    Field::Cpl,
 ];
 
 /// The registers that a host can return.

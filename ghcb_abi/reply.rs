@@ -257,26 +257,13 @@ impl Reply {
     /// The page cannot be reached. What marks the reply comes last: a guest finds a whole reply or none.
     #[inline(always)]
     pub fn write<P: GuestPage>(&self, page: &P) -> Result<(), P::Error> {
-        if self.valid == Self::ALL_REGISTERS {
-            page.write_registers([self.rax, self.rbx, self.rcx, self.rdx])?;
-        } else if self.valid != ValidBitmap::REPLY {
-            for field in [Field::Rax, Field::Rbx, Field::Rcx, Field::Rdx] {
-                if let Some(value) = self.get(field) {
-                    page.write(field.qword(), value)?;
-                }
-            }
-        }
         let (low, high) = self.valid.to_words();
-        page.write_reply([self.info1(), self.info2, low, high])
+        let registers = [
+            self.valid.contains(Field::Rax).then_some(self.rax),
+            self.valid.contains(Field::Rbx).then_some(self.rbx),
+            self.valid.contains(Field::Rcx).then_some(self.rcx),
+            self.valid.contains(Field::Rdx).then_some(self.rdx),
+        ];
+        page.write_reply(registers, [self.info1(), self.info2, low, high])
     }
-
-    /// What a reply marks valid when it returns all registers that one can.
-    const ALL_REGISTERS: ValidBitmap = ValidBitmap::of(&[
-        Field::SwExitInfo1,
-        Field::SwExitInfo2,
-        Field::Rax,
-        Field::Rbx,
-        Field::Rcx,
-        Field::Rdx,
-    ]);
 }

@@ -20,7 +20,7 @@
 use super::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
-    page::{Field, GuestPage, REQUEST},
+    page::{Field, GuestPage, OPERANDS, REQUEST},
     version::{Usage, Version},
 };
 
@@ -83,6 +83,13 @@ impl Header {
     #[inline]
     pub const fn about(mut self, exit_code: ExitCode) -> Self {
         self.exit_code = exit_code;
+        self
+    }
+
+    /// The same header with SW_EXITINFO1 spelt out. As for [`about()`](Self::about).
+    #[inline]
+    pub const fn with_info1(mut self, info1: u64) -> Self {
+        self.info1 = info1;
         self
     }
 
@@ -150,17 +157,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Operands that any event has. A snapshot holds no others.
-    pub const OPERANDS: ValidBitmap = ValidBitmap::of(&[
-        Field::Cpl,
-        Field::Xss,
-        Field::Rax,
-        Field::Rcx,
-        Field::Rdx,
-        Field::Rbx,
-        Field::Rsi,
-        Field::SwScratch,
-        Field::Xcr0,
-    ]);
+    pub const OPERANDS: ValidBitmap = ValidBitmap::of(&OPERANDS);
 
     /// Reads those of `wanted` that are operands and that `header` says are valid: one access each.
     /// Everything else is taken from `header` or stays zero.
@@ -178,25 +175,29 @@ impl Snapshot {
             .valid
             .intersection(wanted)
             .intersection(Self::OPERANDS);
-        let load = |field: Field| {
-            if valid.contains(field) {
-                Ok(field.of_word(page.read(field.qword())?))
-            } else {
-                Ok(0)
-            }
-        };
+        let [rax, rbx, rcx, rdx, rsi, xcr0, xss, scratch, cpl] = page.read_operands([
+            valid.contains(Field::Rax),
+            valid.contains(Field::Rbx),
+            valid.contains(Field::Rcx),
+            valid.contains(Field::Rdx),
+            valid.contains(Field::Rsi),
+            valid.contains(Field::Xcr0),
+            valid.contains(Field::Xss),
+            valid.contains(Field::SwScratch),
+            valid.contains(Field::Cpl),
+        ])?;
         Ok(Self {
             header,
             valid: valid.union(header.valid.intersection(ValidBitmap::EXIT)),
-            rax: load(Field::Rax)?,
-            rbx: load(Field::Rbx)?,
-            rcx: load(Field::Rcx)?,
-            rdx: load(Field::Rdx)?,
-            rsi: load(Field::Rsi)?,
-            xcr0: load(Field::Xcr0)?,
-            xss: load(Field::Xss)?,
-            scratch: load(Field::SwScratch)?,
-            cpl: load(Field::Cpl)? as u8,
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            xcr0,
+            xss,
+            scratch,
+            cpl: Field::Cpl.of_word(cpl) as u8,
         })
     }
 

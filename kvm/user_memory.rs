@@ -4,13 +4,18 @@
 
 use super::bindings::{self, kvm_memory_slot};
 use crate::{
-    ghcb_abi::page::{BufferRange, GuestPage, Qword, PAGE_SIZE, REGISTERS, REPLY, REQUEST},
+    ghcb_abi::page::{
+        BufferRange, GuestPage, Qword, OPERANDS, PAGE_SIZE, REGISTERS, REPLY, REQUEST,
+    },
     vmgexit::host::Fault,
 };
 use core::{arch::asm, ptr::NonNull};
 
 /// `EX_TYPE_UACCESS` of `arch/x86/include/asm/extable_fixup_types.h`.
 const EX_TYPE_UACCESS: u32 = 3;
+
+/// `EX_TYPE_EFAULT_REG` of the same, for R11.
+const EX_TYPE_EFAULT_R11: u32 = 17 | 11 << 8 | (-14_i16 as u16 as u32) << 16;
 
 /// Moves between STAC and CLAC; `Ok` if all of them have reached user memory. C: `user_access_begin()`,
 /// `unsafe_get_user()`, `unsafe_put_user()`, `user_access_end()`.
@@ -47,6 +52,108 @@ macro_rules! window {
         } else {
             Err(Fault)
         }
+    }};
+}
+
+/// Access to user memory, between STAC and CLAC. C: `user_access_begin()`, `user_access_end()`.
+///
+/// objtool sees to it that no function is called, nor left, meanwhile.
+struct Access;
+
+impl Access {
+    /// Begins.
+    #[inline(always)]
+    fn begin() -> Self {
+        // SAFETY: Allows access to user memory. The processor has SMAP (`identity::cpu_has_smap()`).
+        unsafe { asm!("stac", options(nostack)) };
+        Self
+    }
+}
+
+impl Drop for Access {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: Ends what `begin()` has begun.
+        unsafe { asm!("clac", options(nostack)) };
+    }
+}
+
+/// Reads a quad word of user memory at an offset that is known at compile time; where a page fault cannot be resolved,
+/// `$failed`, which is to be zero before, is not zero afterwards, and the value is anything. C: `unsafe_get_user()`.
+///
+/// # Safety
+///
+/// `$hva + $at` is a user address, and `$access` exists.
+macro_rules! get {
+    ($access:ident, $hva:expr, $at:expr, $failed:ident) => {{
+        let _: &Access = &$access;
+        let value: u64;
+        asm!(
+            "2: mov {value}, qword ptr [{hva} + {at}]",
+            "3:",
+            ".pushsection \"__ex_table\", \"a\"",
+            ".balign 4",
+            ".long (2b) - .",
+            ".long (3b) - .",
+            ".long {ex_type}",
+            ".popsection",
+            hva = in(reg) $hva,
+            at = const $at,
+            value = out(reg) value,
+            ex_type = const EX_TYPE_EFAULT_R11,
+            inout("r11") $failed,
+            options(nostack),
+        );
+        value
+    }};
+}
+
+/// Writes quad words to user memory, each at an offset that is known at compile time; where a page fault cannot be
+/// resolved, returns from the function. C: `unsafe_put_user()`.
+///
+/// # Safety
+///
+/// `$hva + $at` is a user address, and `$access` exists.
+macro_rules! put {
+    ($access:ident, $hva:expr, $at:expr => $value:expr $(,)?) => {
+        put!(@steps $access, $hva, ["mov qword ptr [{hva} + {at}], {value}"], at = const $at, value = in(reg) $value,)
+    };
+    (
+        $access:ident, $hva:expr,
+        $at0:expr => $value0:expr, $at1:expr => $value1:expr, $at2:expr => $value2:expr, $at3:expr => $value3:expr $(,)?
+    ) => {
+        put!(
+            @steps $access, $hva,
+            [
+                "mov qword ptr [{hva} + {at0}], {value0}",
+                "mov qword ptr [{hva} + {at1}], {value1}",
+                "mov qword ptr [{hva} + {at2}], {value2}",
+                "mov qword ptr [{hva} + {at3}], {value3}"
+            ],
+            at0 = const $at0, value0 = in(reg) $value0,
+            at1 = const $at1, value1 = in(reg) $value1,
+            at2 = const $at2, value2 = in(reg) $value2,
+            at3 = const $at3, value3 = in(reg) $value3,
+        )
+    };
+    (@steps $access:ident, $hva:expr, [$($step:literal),*], $($operands:tt)*) => {{
+        let _: &Access = &$access;
+        asm!(
+            $(
+                concat!("2: ", $step),
+                ".pushsection \"__ex_table\", \"a\"",
+                ".balign 4",
+                ".long (2b) - .",
+                ".long {fault} - .",
+                ".long {ex_type}",
+                ".popsection",
+            )*
+            hva = in(reg) $hva,
+            ex_type = const EX_TYPE_UACCESS,
+            fault = label { return Err(Fault) },
+            $($operands)*
+            options(nostack),
+        )
     }};
 }
 
@@ -107,36 +214,6 @@ impl UserPage {
         // SAFETY: By the invariant, the slot is valid.
         let flags = unsafe { (*self.slot.as_ptr()).flags };
         (flags & bindings::GHCB_RS_MEM_LOG_DIRTY_PAGES != 0).then_some(self.slot)
-    }
-
-    /// Writes quad words at four offsets, each aligned and in the page.
-    #[inline(always)]
-    fn store_four<const AT0: usize, const AT1: usize, const AT2: usize, const AT3: usize>(
-        &self,
-        values: [u64; 4],
-    ) -> Result<(), Fault> {
-        const { assert!((AT0 | AT1 | AT2 | AT3) < PAGE_SIZE && (AT0 | AT1 | AT2 | AT3) % 8 == 0) };
-        let [v0, v1, v2, v3] = values;
-        // SAFETY: By the invariant of `Self` and the assertion, aligned user addresses.
-        unsafe {
-            window!(
-                [
-                    "mov qword ptr [{hva} + {at0}], {v0}",
-                    "mov qword ptr [{hva} + {at1}], {v1}",
-                    "mov qword ptr [{hva} + {at2}], {v2}",
-                    "mov qword ptr [{hva} + {at3}], {v3}"
-                ],
-                v0 = in(reg) v0,
-                v1 = in(reg) v1,
-                v2 = in(reg) v2,
-                v3 = in(reg) v3,
-                hva = in(reg) self.hva,
-                at0 = const AT0,
-                at1 = const AT1,
-                at2 = const AT2,
-                at3 = const AT3,
-            )
-        }
     }
 
     /// Copies bytes of the shared buffer out, as many as the shorter of the two holds.
@@ -243,40 +320,101 @@ impl GuestPage for UserPage {
     }
 
     #[inline(always)]
-    fn write_registers(&self, values: [u64; REGISTERS.len()]) -> Result<(), Fault> {
-        self.store_four::<
-            { REGISTERS[0].offset() },
-            { REGISTERS[1].offset() },
-            { REGISTERS[2].offset() },
-            { REGISTERS[3].offset() },
-        >(values)
+    fn read_operands(
+        &self,
+        wanted: [bool; OPERANDS.len()],
+    ) -> Result<[u64; OPERANDS.len()], Fault> {
+        let mut failed = 0_u64;
+        let [rax, rbx, rcx, rdx, rsi, xcr0, xss, scratch, cpl] = wanted;
+        let values = {
+            let access = Access::begin();
+            macro_rules! operands {
+                ($($index:literal: $wanted:ident),*) => {
+                    [$(if $wanted {
+                        const AT: usize = OPERANDS[$index].qword().offset();
+                        // SAFETY: As for `read()`.
+                        unsafe { get!(access, self.hva, AT, failed) }
+                    } else {
+                        0
+                    }),*]
+                };
+            }
+            operands!(0: rax, 1: rbx, 2: rcx, 3: rdx, 4: rsi, 5: xcr0, 6: xss, 7: scratch, 8: cpl)
+        };
+        if failed == 0 {
+            Ok(values)
+        } else {
+            Err(Fault)
+        }
     }
 
     #[inline(always)]
-    fn write_reply(&self, values: [u64; REPLY.len()]) -> Result<(), Fault> {
-        self.store_four::<
-            { REPLY[0].offset() },
-            { REPLY[1].offset() },
-            { REPLY[2].offset() },
-            { REPLY[3].offset() },
-        >(values)
+    fn write_reply(
+        &self,
+        registers: [Option<u64>; REGISTERS.len()],
+        reply: [u64; REPLY.len()],
+    ) -> Result<(), Fault> {
+        let [rax, rbx, rcx, rdx] = registers;
+        let [info1, info2, low, high] = reply;
+        let access = Access::begin();
+        // SAFETY: As for `read()`; a `Qword`'s offset is aligned and in the page.
+        unsafe {
+            if let Some(rax) = rax {
+                put!(access, self.hva, REGISTERS[0].offset() => rax);
+            }
+            if let Some(rbx) = rbx {
+                put!(access, self.hva, REGISTERS[1].offset() => rbx);
+            }
+            if let Some(rcx) = rcx {
+                put!(access, self.hva, REGISTERS[2].offset() => rcx);
+            }
+            if let Some(rdx) = rdx {
+                put!(access, self.hva, REGISTERS[3].offset() => rdx);
+            }
+            put!(
+                access,
+                self.hva,
+                REPLY[0].offset() => info1,
+                REPLY[1].offset() => info2,
+                REPLY[2].offset() => low,
+                REPLY[3].offset() => high,
+            );
+        }
+        Ok(())
     }
 
     #[inline(always)]
     fn read_bytes(&self, from: BufferRange, to: &mut [u8]) -> Result<(), Fault> {
-        let len = from.len().min(to.len());
-        let shift = from.offset() % 8;
-        // Most accesses lie in one quad word, all of which is in the page.
-        match Qword::new(from.offset() - shift) {
-            Some(at) if len <= 8 - shift => {
-                let word = (self.read(at)? >> (shift * 8)).to_le_bytes();
-                for (to, byte) in to.iter_mut().zip(word).take(len) {
-                    *to = byte;
+        let address = self.hva.wrapping_add(from.offset());
+        // SAFETY: By the invariants of `Self` and `BufferRange`, user addresses. Where the alignment does
+        // not suit, the processor still reads no byte beyond those asked for.
+        unsafe {
+            match to {
+                _ if from.len() < to.len() => return self.read_slice(from, to),
+                [a, b, c, d] => {
+                    let value: u32;
+                    window!(["mov {value:e}, dword ptr [{address}]"], value = out(reg) value, address = in(reg) address,)?;
+                    [*a, *b, *c, *d] = value.to_le_bytes();
                 }
-                Ok(())
+                [a, b, c, d, e, f, g, h] => {
+                    let value: u64;
+                    window!(["mov {value}, qword ptr [{address}]"], value = out(reg) value, address = in(reg) address,)?;
+                    [*a, *b, *c, *d, *e, *f, *g, *h] = value.to_le_bytes();
+                }
+                [a, b] => {
+                    let value: u32;
+                    window!(["movzx {value:e}, word ptr [{address}]"], value = out(reg) value, address = in(reg) address,)?;
+                    [*a, *b] = (value as u16).to_le_bytes();
+                }
+                [a] => {
+                    let value: u32;
+                    window!(["movzx {value:e}, byte ptr [{address}]"], value = out(reg) value, address = in(reg) address,)?;
+                    *a = value as u8;
+                }
+                _ => return self.read_slice(from, to),
             }
-            _ => self.read_slice(from, to),
         }
+        Ok(())
     }
 
     #[inline(always)]
@@ -285,21 +423,22 @@ impl GuestPage for UserPage {
         // SAFETY: By the invariants of `Self` and `BufferRange`, user addresses. Where the alignment does
         // not suit, the processor still writes no byte beyond those asked for.
         unsafe {
-            match (to.len(), from) {
-                (1, &[a]) => {
-                    window!(["mov byte ptr [{address}], {value}"], value = in(reg_byte) a, address = in(reg) address,)
-                }
-                (2, &[a, b]) => {
-                    let value = u16::from_le_bytes([a, b]);
-                    window!(["mov word ptr [{address}], {value:x}"], value = in(reg) value, address = in(reg) address,)
-                }
-                (4, &[a, b, c, d]) => {
+            match *from {
+                _ if to.len() < from.len() => self.write_slice(to, from),
+                [a, b, c, d] => {
                     let value = u32::from_le_bytes([a, b, c, d]);
                     window!(["mov dword ptr [{address}], {value:e}"], value = in(reg) value, address = in(reg) address,)
                 }
-                (8, &[a, b, c, d, e, f, g, h]) => {
+                [a, b, c, d, e, f, g, h] => {
                     let value = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
                     window!(["mov qword ptr [{address}], {value}"], value = in(reg) value, address = in(reg) address,)
+                }
+                [a, b] => {
+                    let value = u16::from_le_bytes([a, b]);
+                    window!(["mov word ptr [{address}], {value:x}"], value = in(reg) value, address = in(reg) address,)
+                }
+                [a] => {
+                    window!(["mov byte ptr [{address}], {value}"], value = in(reg_byte) a, address = in(reg) address,)
                 }
                 _ => self.write_slice(to, from),
             }
