@@ -155,8 +155,26 @@ impl Report {
         Some(whole.saturating_sub(nothing.total(Handler::Emulation)?))
     }
 
+    /// Rust over C, both above the floor and above KVM's emulation: what a handler can save.
+    fn own_ratio(&self, row: &Row) -> Option<f64> {
+        let emulation = self.emulation(row)?;
+        let own = |handler| Some(row.above(handler)?.saturating_sub(emulation));
+        match (own(Handler::Rust)?, own(Handler::C)?) {
+            (_, 0) => None,
+            (rust, c) => Some(rust as f64 / c as f64),
+        }
+    }
+
+    /// Worst of these, and its event.
+    fn worst_own(&self, target: f64) -> Option<(&Row, f64)> {
+        self.events()
+            .filter(|row| event::own_target(&row.event) == target)
+            .filter_map(|row| Some((row, self.own_ratio(row)?)))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
     /// Cells of the table, the head first.
-    fn cells(&self) -> Vec<[String; 10]> {
+    fn cells(&self) -> Vec<[String; 12]> {
         let mut lines = vec![[
             "event",
             "floor",
@@ -167,13 +185,21 @@ impl Report {
             "emulation",
             "ratio",
             "target",
+            "own ratio",
+            "own target",
             "spread",
         ]
         .map(String::from)];
         let number = |value: Option<u64>| value.map_or_else(|| "-".into(), |v| v.to_string());
         for row in self.events() {
             let group = row.group().unwrap_or(Group::Other);
-            let late = row.ratio().is_some_and(|ratio| ratio > group.target());
+            let ratio =
+                |value: Option<f64>| value.map_or_else(|| "-".into(), |r| format!("{r:.3}"));
+            let against = |value: Option<f64>, target: f64| {
+                let late = value.is_some_and(|value| value > target);
+                format!("{target:.2}{}", if late { " missed" } else { "" })
+            };
+            let own_target = event::own_target(&row.event);
             lines.push([
                 row.event.clone(),
                 number(row.total(Handler::Floor)),
@@ -182,9 +208,10 @@ impl Report {
                 number(row.above(Handler::C)),
                 number(row.above(Handler::Rust)),
                 number(self.emulation(row)),
-                row.ratio()
-                    .map_or_else(|| "-".into(), |r| format!("{r:.3}")),
-                format!("{:.2}{}", group.target(), if late { " missed" } else { "" }),
+                ratio(row.ratio()),
+                against(row.ratio(), group.target()),
+                ratio(self.own_ratio(row)),
+                against(self.own_ratio(row), own_target),
                 row.spread().to_string(),
             ]);
         }
@@ -194,7 +221,7 @@ impl Report {
     /// The table for a terminal.
     pub fn table(&self) -> String {
         let cells = self.cells();
-        let width: Vec<_> = (0..10)
+        let width: Vec<_> = (0..12)
             .map(|column| {
                 cells
                     .iter()
@@ -306,6 +333,12 @@ impl Report {
         }
         let (row, ratio) = self.worst(None).context("nothing was measured")?;
         println!("{line} worst={}:{ratio:.3}", row.event);
+        for (who, target) in [("kvm", 0.2), ("userspace", 0.35)] {
+            let (row, own) = self
+                .worst_own(target)
+                .with_context(|| format!("no own cost of what {who} serves"))?;
+            println!("bench: own served_by={who} worst={}:{own:.3}", row.event);
+        }
         Ok(())
     }
 }
@@ -344,6 +377,26 @@ mod tests {
         assert_eq!(row.above(Handler::Rust), Some(250));
         assert_eq!(row.ratio(), Some(0.25));
         assert_eq!(row.spread(), 660);
+    }
+
+    #[test]
+    fn the_own_ratio_is_that_of_what_lies_above_the_emulation() {
+        let nothing = Line {
+            event: event::NOTHING.into(),
+            ..line(Handler::Emulation, 1050)
+        };
+        let lines = [
+            line(Handler::Floor, 1000),
+            line(Handler::C, 2000),
+            line(Handler::Rust, 1250),
+            line(Handler::Emulation, 1250),
+            nothing,
+        ];
+        let report = Report::of(lines.into_iter());
+        let row = report.events().find(|row| row.event == "cpuid").unwrap();
+        assert_eq!(report.emulation(row), Some(200));
+        assert_eq!(report.own_ratio(row), Some(50.0 / 800.0));
+        assert!(report.cells()[1].contains(&"0.20".into()));
     }
 
     #[test]
