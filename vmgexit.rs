@@ -53,6 +53,7 @@ pub mod verdict;
 
 use crate::ghcb_abi::{msr::MsrInfo, snapshot::Header};
 use carry_out::fault;
+use core::ops::DerefMut;
 pub use host::AfterExit;
 use host::{Fault, Vcpu};
 
@@ -61,27 +62,49 @@ use host::{Fault, Vcpu};
 /// `begin` counts a call in flight; dropping what it returns ends that call. All that may sleep is done
 /// in between.
 #[inline(always)]
-pub fn handle<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> AfterExit {
+pub fn handle<P, V, Call>(vcpu: P, begin: impl FnOnce() -> Call) -> AfterExit
+where
+    P: DerefMut<Target = V>,
+    V: Vcpu,
+{
     match vcpu.ghcb_msr().info() {
         MsrInfo::GHCB_GPA => handle_page(vcpu, begin),
         info => fast::handle_msr(vcpu, info, begin),
     }
 }
 
-/// Handles a request in the page. Not inlined, so that the frequent requests in the MSR save fewer registers.
+/// Handles a request in the page. Not inlined, so that the frequent requests in the MSR save fewer registers; `vcpu` is
+/// what it was given as, so that the compiler need not keep it in memory.
 #[inline(never)]
-fn handle_page<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> AfterExit {
+fn handle_page<P, V, Call>(mut vcpu: P, begin: impl FnOnce() -> Call) -> AfterExit
+where
+    P: DerefMut<Target = V>,
+    V: Vcpu,
+{
     let _call = begin();
+    let vcpu = &mut *vcpu;
     let gpa = vcpu.ghcb_msr().0;
-    // Without a page there is nowhere to reply: resume the guest, as C does.
     let page = if gpa != 0 { vcpu.open(gpa) } else { Err(Fault) };
-    let after = page.and_then(|page| {
-        let after = Header::take(&page).and_then(|header| fast::answer(vcpu, &page, gpa, header));
-        vcpu.close(page);
-        after
-    });
-    after.unwrap_or_else(|Fault| {
-        fault::report(vcpu);
-        AfterExit::Resume
-    })
+    let Ok(page) = page else {
+        return resume_without_reply(vcpu);
+    };
+    let after = Header::take(&page).and_then(|header| fast::answer(vcpu, &page, gpa, header));
+    match after {
+        Ok(after) => {
+            vcpu.close(page);
+            after
+        }
+        Err(Fault) => {
+            vcpu.close(page);
+            resume_without_reply(vcpu)
+        }
+    }
+}
+
+/// Says that there is nowhere to reply, and lets the guest run on, as C does.
+#[cold]
+#[inline(never)]
+fn resume_without_reply<V: Vcpu>(vcpu: &mut V) -> AfterExit {
+    fault::report(vcpu);
+    AfterExit::RESUME
 }

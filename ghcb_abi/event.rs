@@ -364,7 +364,7 @@ pub(crate) const fn is_string_io(info1: u64) -> bool {
 
 /// Whether IOIO is about IN.
 #[inline(always)]
-const fn is_in(info1: u64) -> bool {
+pub(crate) const fn is_in(info1: u64) -> bool {
     IoInfo(info1).is_in()
 }
 

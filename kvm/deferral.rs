@@ -85,6 +85,7 @@ pub(crate) unsafe fn is_pending(svm: *const vcpu_svm) -> bool {
 }
 
 /// Writes the reply of a vCPU, if one is pending. May sleep.
+#[inline(always)]
 pub(crate) fn deliver(vcpu: &mut KvmVcpu, end: End) {
     if deferred::deliver(vcpu, end) {
         PerCpu.add::<{ Tally::Settled as usize }>();
@@ -150,6 +151,7 @@ impl Waiting for KvmVcpu {
         Ok(())
     }
 
+    #[inline(always)]
     fn take_deferred(&mut self, end: End) -> Option<Deferred<Buffer>> {
         // SAFETY: By the invariant, these fields are this task's alone. With `ghcb_sa_free` set, the memory
         // is `ghcb_sa_len` bytes that `Buffer::into_raw()` has given away.
@@ -287,6 +289,7 @@ impl KvmVcpu {
 /// # Safety
 ///
 /// `sev_es` points to the state of a vCPU that this task has for itself.
+#[inline(always)]
 unsafe fn words(sev_es: *const vcpu_sev_es_state) -> Words {
     // SAFETY: By the caller; the array is as large as two words.
     unsafe {

@@ -33,9 +33,9 @@ impl KvmVcpu {
             imports::kvm_emulate_ap_reset_hold(self.vcpu())
         };
         if result > 0 {
-            AfterExit::Resume
+            AfterExit::RESUME
         } else {
-            AfterExit::Userspace
+            AfterExit::USERSPACE
         }
     }
 

@@ -18,7 +18,10 @@ use crate::{
         tally::Call,
     },
 };
-use core::ptr::NonNull;
+use core::{
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+};
 use kernel::ffi::c_int;
 
 /// Address of what replaces `sev_handle_vmgexit()`.
@@ -38,8 +41,27 @@ pub(super) fn of_sev_handle_vmgexit() -> usize {
 /// As for the original: called by KVM for the vCPU of an SEV-ES guest that executed VMGEXIT.
 pub(super) unsafe extern "C" fn sev_handle_vmgexit(vcpu: *mut kvm_vcpu) -> c_int {
     // SAFETY: The vCPU is the first member of a `vcpu_svm`, and KVM calls with what `KvmVcpu` wants.
-    let mut vcpu = unsafe { KvmVcpu::new(NonNull::new_unchecked(vcpu.cast())) };
-    vmgexit::handle(&mut vcpu, || Call::handling(&PerCpu)).to_kvm()
+    let vcpu = unsafe { wrap(vcpu) };
+    vmgexit::handle(ByValue(vcpu), || Call::handling(&PerCpu)).to_kvm()
+}
+
+/// A vCPU that is passed by value.
+struct ByValue(KvmVcpu);
+
+impl Deref for ByValue {
+    type Target = KvmVcpu;
+
+    #[inline]
+    fn deref(&self) -> &KvmVcpu {
+        &self.0
+    }
+}
+
+impl DerefMut for ByValue {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut KvmVcpu {
+        &mut self.0
+    }
 }
 
 /// Replaces `sev_handle_vmgexit()` in observe mode: C answers.
@@ -129,7 +151,7 @@ pub(super) unsafe extern "C" fn svm_complete_emulated_msr(
         // C's function would access the page.
         deliver(wrap(vcpu), End::Failed);
     }
-    vmgexit::AfterExit::Resume.to_kvm()
+    vmgexit::AfterExit::RESUME.to_kvm()
 }
 
 /// Replaces `complete_sev_es_emulated_mmio()`.
@@ -179,12 +201,12 @@ unsafe fn complete(
             // The guest has moved while this task waited for the vCPU, and perhaps what KVM would access has
             // been freed.
             wrap(vcpu).cancel_userspace_exit();
-            return vmgexit::AfterExit::Resume.to_kvm();
+            return vmgexit::AfterExit::RESUME.to_kvm();
         }
         let result = original(vcpu);
         if deferral::is_pending(vcpu.cast()) {
             match result {
-                1.. => deliver(wrap(vcpu), End::Completed),
+                1.. => deliver_completed(wrap(vcpu)),
                 0 => wrap(vcpu).write_received(),
                 _ => {}
             }
@@ -239,6 +261,12 @@ unsafe fn go_on(
             original(vcpu)
         }
     }
+}
+
+/// Writes a pending reply. The caller has counted the call.
+#[inline(never)]
+fn deliver_completed(mut vcpu: KvmVcpu) {
+    deferral::deliver(&mut vcpu, End::Completed);
 }
 
 /// Writes a pending reply.

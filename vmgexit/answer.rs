@@ -7,13 +7,13 @@ use super::{
     flow::Flow,
     host::{AfterExit, Complaint, Failure, Fault, Fulfilment, Protocol, Registration, Vcpu},
     kind::Kind,
-    request::{context::Context, registers::Registers, snp::SnpRequest, NaeEvent},
+    request::{context::Context, registers::Registers, snp::SnpRequest, Destination, NaeEvent},
 };
 use crate::ghcb_abi::{
     bitmap::ValidBitmap,
     exit_code::ExitCode,
     exit_info::ExitInfo,
-    reply::{Action, ErrorReason, Reply},
+    reply::{Action, ErrorReason, EventInjection, Reply},
     snapshot::{Header, Snapshot},
     version::Usage,
 };
@@ -34,43 +34,58 @@ pub(super) fn answer<V: Vcpu>(
     vcpu.trace_enter(exit);
     // As in C, also for a request that is then refused.
     vcpu.set_context(&Context::of(&snapshot));
-    let request = match prove(vcpu, gpa, &snapshot) {
-        Ok(request) => request,
-        Err(reason) => {
-            let (valid, scratch) = (snapshot.header().valid(), snapshot.scratch());
-            let given = Registers::of(&snapshot);
-            return refuse(vcpu, page, exit, valid, scratch, &given, reason);
+    if let Err(reason) = check(vcpu, gpa, &snapshot) {
+        return Refused::new(&snapshot, reason).reply(vcpu, page);
+    }
+    let version = vcpu.version();
+    let answer = Answer {
+        vcpu,
+        page,
+        exit,
+        snapshot: &snapshot,
+    };
+    NaeEvent::decode_for(&snapshot, version, gpa, answer)
+}
+
+/// What is known of a request that is about to be proved.
+struct Answer<'a, V: Vcpu> {
+    vcpu: &'a mut V,
+    page: &'a V::Page,
+    exit: ExitInfo,
+    snapshot: &'a Snapshot,
+}
+
+impl<V: Vcpu> Destination for Answer<'_, V> {
+    type Outcome = Result<AfterExit, Fault>;
+
+    /// Has a request carried out, or refuses it, and replies.
+    #[inline(always)]
+    fn take(self, request: Result<NaeEvent, ErrorReason>) -> Self::Outcome {
+        let Self {
+            vcpu,
+            page,
+            exit,
+            snapshot,
+        } = self;
+        match request {
+            Ok(request) => {
+                let flow = request.carry_out(vcpu, page, snapshot, exit);
+                conclude(vcpu, page, exit, flow)
+            }
+            Err(reason) => Refused::new(snapshot, reason).reply(vcpu, page),
         }
-    };
-    let kind = Kind::of(exit.code, exit.info1);
-    let flow = match request {
-        // Reply to a frequent event here: which registers it returns is known at compile time.
-        NaeEvent::Instruction(request) => match request.fulfil(vcpu) {
-            Fulfilment::Done => return write_registers(vcpu, page, exit, kind),
-            fulfilment => Ok(request.not_done(fulfilment, exit)),
-        },
-        NaeEvent::PortIo(access) => match access.fulfil(vcpu) {
-            Fulfilment::Done => return write_registers(vcpu, page, exit, kind),
-            fulfilment => Ok(access.not_done(fulfilment)),
-        },
-        request => request.carry_out(vcpu, page, &snapshot, exit),
-    };
-    match flow {
-        Ok(flow) => conclude(vcpu, page, exit, kind, flow),
-        Err(Failure::Refused(reason)) => write(vcpu, page, exit, kind, Reply::error(reason)),
-        Err(Failure::Fault) => Err(Fault),
     }
 }
 
-/// Checks a request in the order in which KVM's C handler does, and decodes it.
+/// Checks a request in the order in which KVM's C handler does.
 ///
 /// An SEV-SNP guest's page must be the registered one, whatever is in it.
 #[inline(always)]
-pub(super) fn prove<V: Protocol + Registration>(
+fn check<V: Protocol + Registration>(
     vcpu: &V,
     gpa: u64,
     snapshot: &Snapshot,
-) -> Result<NaeEvent, ErrorReason> {
+) -> Result<(), ErrorReason> {
     let is_snp = vcpu.is_snp();
     if is_snp && !vcpu.is_registered(gpa) {
         return Err(ErrorReason::NOT_REGISTERED);
@@ -85,32 +100,64 @@ pub(super) fn prove<V: Protocol + Registration>(
     if !snapshot.missing().is_empty() {
         return Err(ErrorReason::MISSING_INPUT);
     }
+    Ok(())
+}
+
+/// Checks a request, and decodes it.
+pub(super) fn prove<V: Protocol + Registration>(
+    vcpu: &V,
+    gpa: u64,
+    snapshot: &Snapshot,
+) -> Result<NaeEvent, ErrorReason> {
+    check(vcpu, gpa, snapshot)?;
     NaeEvent::decode(snapshot, vcpu.version(), gpa)
 }
 
-/// Refuses a request that is not legal. The registers that the event returns are those of the request.
-#[cold]
-#[inline(never)]
-fn refuse<V: Vcpu>(
-    vcpu: &mut V,
-    page: &V::Page,
+/// A request that is refused.
+struct Refused {
     exit: ExitInfo,
     valid: ValidBitmap,
     scratch: u64,
-    given: &Registers,
+    given: Registers,
     reason: ErrorReason,
-) -> Result<AfterExit, Fault> {
-    let kind = Kind::of(exit.code, exit.info1);
-    let reply = given.returned_with(Reply::error(reason), exit);
-    write_only(vcpu, page, exit.code, kind, reply)?;
-    vcpu.complain(Complaint::Refused {
-        exit,
-        valid,
-        scratch,
-        registers: *given,
-        reason,
-    });
-    Ok(AfterExit::Resume)
+}
+
+impl Refused {
+    /// All that is to be known of it. To be called where it is refused: what has an address costs on the way there.
+    #[inline(always)]
+    fn new(snapshot: &Snapshot, reason: ErrorReason) -> Self {
+        Self {
+            exit: ExitInfo::of(snapshot),
+            valid: snapshot.header().valid(),
+            scratch: snapshot.scratch(),
+            given: Registers::of(snapshot),
+            reason,
+        }
+    }
+
+    /// Replies with the error, and reports it. The registers that the event returns are those of the request.
+    #[cold]
+    #[inline(never)]
+    fn reply<V: Vcpu>(&self, vcpu: &mut V, page: &V::Page) -> Result<AfterExit, Fault> {
+        let Self {
+            exit,
+            valid,
+            scratch,
+            given: registers,
+            reason,
+        } = *self;
+        let kind = Kind::of(exit.code, exit.info1);
+        let reply = registers.returned_with(Reply::error(reason), exit.code, exit.info1);
+        write_only(vcpu, page, exit.code, kind, reply)?;
+        vcpu.complain(Complaint::Refused {
+            exit,
+            valid,
+            scratch,
+            registers,
+            reason,
+        });
+        Ok(AfterExit::RESUME)
+    }
 }
 
 /// Writes the reply, or records that it is written later or by C.
@@ -119,12 +166,25 @@ fn conclude<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
     exit: ExitInfo,
-    kind: Kind,
-    flow: Flow<V::Buffer>,
+    flow: Result<Flow<V::Buffer>, Failure>,
 ) -> Result<AfterExit, Fault> {
+    let kind = Kind::of(exit.code, exit.info1);
+    let flow = match flow {
+        Ok(flow) => flow,
+        Err(Failure::Refused(reason)) => {
+            return write_error(vcpu, page, exit.code, exit.info1, exit.info2, reason)
+        }
+        Err(Failure::Fault) => return Err(Fault),
+    };
     match flow {
         Flow::Reply(reply) => write(vcpu, page, exit, kind, reply),
-        Flow::ReplyNotDone(fulfilment) => fail(vcpu, page, exit, kind, fulfilment),
+        Flow::ReplyNotDone(fulfilment) => {
+            let event = match fulfilment {
+                Fulfilment::Exception(event) => Some(event),
+                _ => None,
+            };
+            fail(vcpu, page, exit.code, exit.info1, exit.info2, event)
+        }
         Flow::ReplyEarly(outcome) => {
             // If the page is no longer there, the device still gets the data.
             if write(vcpu, page, exit, kind, Reply::no_action(0)).is_err() {
@@ -135,48 +195,60 @@ fn conclude<V: Vcpu>(
         Flow::ReplyLater(scratch) => {
             vcpu.defer(page, exit, scratch)?;
             vcpu.count(kind, Action::NO_ACTION);
-            Ok(AfterExit::Userspace)
+            Ok(AfterExit::USERSPACE)
         }
         Flow::ReplyByC(registers) => {
-            let outcome = ap::hold_by_page(vcpu, page, exit, &registers)?;
+            let parts = (exit.code, exit.info1, exit.info2);
+            let outcome = ap::hold_by_page(vcpu, page, parts, &registers)?;
             vcpu.count(kind, Action::NO_ACTION);
             Ok(outcome)
         }
         Flow::ReplyAndFail(reply, error) => {
             write(vcpu, page, exit, kind, reply)?;
-            Ok(AfterExit::HostFault(error))
+            Ok(AfterExit::host_fault(error))
         }
     }
 }
 
-/// Tells the guest that KVM did not do what was asked.
+/// Tells the guest that KVM did not do what was asked, but had an exception or an error.
 #[cold]
 #[inline(never)]
 fn fail<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit: ExitInfo,
-    kind: Kind,
-    fulfilment: Fulfilment,
+    code: ExitCode,
+    info1: u64,
+    info2: u64,
+    exception: Option<EventInjection>,
 ) -> Result<AfterExit, Fault> {
-    let reply = match fulfilment {
-        Fulfilment::Exception(event) => Reply::exception(event),
-        _ => Reply::error(ErrorReason::INVALID_INPUT),
+    let reply = match exception {
+        Some(event) => Reply::exception(event),
+        None => Reply::error(ErrorReason::INVALID_INPUT),
     };
-    let reply = vcpu.registers().returned_with(reply, exit);
-    write(vcpu, page, exit, kind, reply)
+    let reply = vcpu.registers().returned_with(reply, code, info1);
+    let exit = ExitInfo { code, info1, info2 };
+    write(vcpu, page, exit, Kind::of(code, info1), reply)
 }
 
-/// Writes the reply that returns the event's registers.
-#[inline(always)]
-fn write_registers<V: Vcpu>(
+/// Replies with an error that a request met when it was carried out.
+#[cold]
+#[inline(never)]
+fn write_error<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit: ExitInfo,
-    kind: Kind,
+    code: ExitCode,
+    info1: u64,
+    info2: u64,
+    reason: ErrorReason,
 ) -> Result<AfterExit, Fault> {
-    let reply = vcpu.registers().returned_with(Reply::no_action(0), exit);
-    write(vcpu, page, exit, kind, reply)
+    let exit = ExitInfo { code, info1, info2 };
+    write(
+        vcpu,
+        page,
+        exit,
+        Kind::of(code, info1),
+        Reply::error(reason),
+    )
 }
 
 /// Writes a reply. The guest runs on.
@@ -205,5 +277,5 @@ fn write_only<V: Vcpu>(
     reply.write(page)?;
     vcpu.count(kind, reply.action());
     vcpu.trace_exit(exit_code, &reply);
-    Ok(AfterExit::Resume)
+    Ok(AfterExit::RESUME)
 }

@@ -44,10 +44,17 @@ impl NaeEvent {
             Self::TimeStamp(read) => Ok(read.carry_out(vcpu)),
             Self::Ap(event) => Ok(event.carry_out(vcpu)),
             Self::System(event) => Ok(event.carry_out(vcpu)),
-            Self::Snp(event) => event.carry_out(vcpu, page, &Registers::of(snapshot), exit),
+            Self::Snp(event) => {
+                let given = Registers::of(snapshot);
+                event.carry_out(vcpu, page, &given, exit.code, exit.info1)
+            }
             Self::Nothing => {
                 let given = Registers::of(snapshot);
-                Ok(Flow::Reply(given.returned_with(Reply::no_action(0), exit)))
+                Ok(Flow::Reply(given.returned_with(
+                    Reply::no_action(0),
+                    exit.code,
+                    exit.info1,
+                )))
             }
         }
     }

@@ -2,16 +2,33 @@
 
 //! What is done for speed alone.
 //!
-//! Nothing in here changes an answer. Each piece stays because `make bench` misses its target without it, and so do the
-//! `inline(always)` of the path that is copied: they make the exit code a constant in each copy, and what the compiler
-//! knows of it (operands, results, family, kind) costs nothing. A function that is reached from one copy alone needs none.
+//! Nothing in here changes an answer, and neither does what stands elsewhere because it has to:
+//!
+//! | what | where | why |
+//! |---|---|---|
+//! | copies of the path | here, and [`deliver()`](super::carry_out::deferred::deliver) | the exit code is a constant in each, so that operands, results, family and kind cost nothing |
+//! | `inline(always)` | all that is in the copies | where the exit code is passed on, it is no constant any more |
+//! | a copy for each variant of a request | `Destination` of [`request`](super::request) | a request that is put together and taken apart again goes through memory |
+//! | refusals and failures out of line, which get the parts of an [`ExitInfo`](crate::ghcb_abi::exit_info::ExitInfo) | `answer`, `carry_out` | what has its address taken anywhere lies in memory everywhere |
+//! | the vCPU by value | [`handle()`](super::handle) | the same |
+//! | what KVM_RUN does is KVM's number | [`AfterExit`] | nothing is to be translated |
+//! | operands read, and replies written, with user memory opened once | [`GuestPage`](crate::ghcb_abi::page::GuestPage), `kvm/user_memory.rs` | STAC, CLAC and a check for each field |
+//! | CPUID, MSR accesses and VMMCALL by KVM's functions for them | `kvm/emulation.rs` | KVM's search for the handler of an intercept, and what it needs in the VMCB |
+//!
+//! Each stays because `make bench` misses it.
 
 use super::{
     answer,
     host::{AfterExit, Fault, Vcpu},
     msr_protocol,
 };
-use crate::ghcb_abi::{exit_code::ExitCode, msr::MsrInfo, snapshot::Header};
+use crate::ghcb_abi::{
+    event::{is_in, is_string_io},
+    exit_code::ExitCode,
+    msr::MsrInfo,
+    snapshot::Header,
+};
+use core::ops::DerefMut;
 
 /// Answers the request in the page; a frequent event in a copy of the path in which its exit code is a constant.
 #[inline(always)]
@@ -21,17 +38,32 @@ pub(super) fn answer<V: Vcpu>(
     gpa: u64,
     header: Header,
 ) -> Result<AfterExit, Fault> {
+    let info1 = header.info1();
     macro_rules! copies {
-        ($($code:ident),*) => {
+        ($($code:ident $(if $form:expr)? $(, where info1 is $info1:literal)?;)*) => {
             match header.exit_code() {
-                $(ExitCode::$code => {
-                    answer::answer(vcpu, page, gpa, header.about(ExitCode::$code))
+                $(ExitCode::$code if true $(&& $form)? $(&& info1 == $info1)? => {
+                    let header = header.about(ExitCode::$code) $(.with_info1($info1))?;
+                    answer::answer(vcpu, page, gpa, header)
                 })*
                 _ => answer_others(vcpu, page, gpa, header),
             }
         };
     }
-    copies!(CPUID, MSR, IOIO, MMIO_READ, MMIO_WRITE, RDTSC)
+    copies! {
+        CPUID;
+        MSR, where info1 is 0;
+        MSR;
+        IOIO if is_string_io(info1) && is_in(info1);
+        IOIO if is_string_io(info1);
+        IOIO if is_in(info1);
+        IOIO;
+        MMIO_READ;
+        MMIO_WRITE;
+        RDTSC;
+        VMMCALL;
+        HV_FEATURES;
+    }
 }
 
 /// Answers an infrequent event.
@@ -50,16 +82,22 @@ fn answer_others<V: Vcpu>(
 /// Two that are short and frequent do without what tracing needs. SEV information is not even counted as a call in
 /// flight: its answer is a few instructions long and cannot sleep.
 #[inline(always)]
-pub(super) fn handle_msr<V: Vcpu, Call>(
-    vcpu: &mut V,
+pub(super) fn handle_msr<P, V, Call>(
+    mut vcpu: P,
     info: MsrInfo,
     begin: impl FnOnce() -> Call,
-) -> AfterExit {
+) -> AfterExit
+where
+    P: DerefMut<Target = V>,
+    V: Vcpu,
+{
     match info {
-        MsrInfo::SEV_INFO_REQUEST if !vcpu.traces_msr() => msr_protocol::answer_sev_info(vcpu),
+        MsrInfo::SEV_INFO_REQUEST if !vcpu.traces_msr() => {
+            msr_protocol::answer_sev_info(&mut *vcpu)
+        }
         MsrInfo::CPUID_REQUEST if !vcpu.traces_msr() => {
             let _call = begin();
-            msr_protocol::answer_cpuid(vcpu)
+            msr_protocol::answer_cpuid(&mut *vcpu)
         }
         _ => handle_other_msr(vcpu, begin),
     }
@@ -67,7 +105,11 @@ pub(super) fn handle_msr<V: Vcpu, Call>(
 
 /// Handles any request in the MSR. Not inlined, so that the frequent requests save fewer registers.
 #[inline(never)]
-fn handle_other_msr<V: Vcpu, Call>(vcpu: &mut V, begin: impl FnOnce() -> Call) -> AfterExit {
+fn handle_other_msr<P, V, Call>(mut vcpu: P, begin: impl FnOnce() -> Call) -> AfterExit
+where
+    P: DerefMut<Target = V>,
+    V: Vcpu,
+{
     let _call = begin();
-    msr_protocol::handle(vcpu)
+    msr_protocol::handle(&mut *vcpu)
 }

@@ -30,7 +30,7 @@ pub fn answer_sev_info<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         c_bit: vcpu.c_bit(),
     };
     vcpu.set_ghcb_msr(response.encode());
-    AfterExit::Resume
+    AfterExit::RESUME
 }
 
 /// Answers a request for one register of CPUID, subfunction 0. Does not trace.
@@ -52,7 +52,7 @@ pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     } else {
         fail(vcpu, Kind::MsrCpuid);
     }
-    AfterExit::Resume
+    AfterExit::RESUME
 }
 
 /// Counts and reports a request that is not carried out. Called while it is in the MSR still.
@@ -81,14 +81,14 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
             vcpu.count(Kind::MsrHvFeatures, Action::NO_ACTION);
             let features = system::features(vcpu.is_snp());
             vcpu.set_ghcb_msr(HypervisorFeatures(features).encode());
-            AfterExit::Resume
+            AfterExit::RESUME
         }
         MsrRequest::Terminate(reason) => {
             vcpu.count(Kind::MsrTerminate, Action::NO_ACTION);
             vcpu.complain(Complaint::TerminatedByMsr(reason));
             vcpu.terminate();
             // As in C, there is no response to trace.
-            return AfterExit::Userspace;
+            return AfterExit::USERSPACE;
         }
         MsrRequest::PreferredGpa => {
             let response = PreferredGpa { gfn: GFN_NONE };
@@ -121,7 +121,7 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         MsrRequest::GhcbGpa(_) | MsrRequest::Unknown(_) => {
             vcpu.count(Kind::MsrUnknown, Action::MALFORMED_INPUT);
             vcpu.complain(Complaint::UnknownMsr(msr));
-            AfterExit::Resume
+            AfterExit::RESUME
         }
     };
     vcpu.trace_msr_exit(outcome);
@@ -132,14 +132,14 @@ pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
 fn respond<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExit {
     vcpu.count(kind, Action::NO_ACTION);
     vcpu.set_ghcb_msr(response.encode());
-    AfterExit::Resume
+    AfterExit::RESUME
 }
 
 /// Answers a request that is for SEV-SNP alone, or that the host does not carry out, with "failed".
 fn respond_failed<V: Vcpu>(vcpu: &mut V, kind: Kind, response: MsrResponse) -> AfterExit {
     fail(vcpu, kind);
     vcpu.set_ghcb_msr(response.encode());
-    AfterExit::Resume
+    AfterExit::RESUME
 }
 
 /// Page state change. The response follows userspace's answer, and comes from KVM's C code.

@@ -57,6 +57,7 @@ impl Words {
     }
 
     /// The record, if there is one.
+    #[inline(always)]
     pub fn decode(&self) -> Option<Record> {
         if !Self::is_mark(self.mark) {
             return None;

@@ -16,7 +16,9 @@ pub mod snp;
 pub mod system;
 pub mod tsc;
 
-use crate::ghcb_abi::{event::Family, reply::ErrorReason, snapshot::Snapshot, version::Version};
+use crate::ghcb_abi::{
+    event::Family, reply::ErrorReason, scratch::ScratchArea, snapshot::Snapshot, version::Version,
+};
 use ap::ApEvent;
 use instruction::InstructionRequest;
 use mmio::MmioAccess;
@@ -48,6 +50,27 @@ pub enum NaeEvent {
     Nothing,
 }
 
+/// Where a proved request goes. There is a copy of [`take()`](Self::take) for each variant, in which the compiler knows it.
+pub(super) trait Destination {
+    /// What it makes of it.
+    type Outcome;
+
+    /// Takes the request.
+    fn take(self, request: Result<NaeEvent, ErrorReason>) -> Self::Outcome;
+}
+
+/// Back to the caller.
+struct Return;
+
+impl Destination for Return {
+    type Outcome = Result<NaeEvent, ErrorReason>;
+
+    #[inline(always)]
+    fn take(self, request: Self::Outcome) -> Self::Outcome {
+        request
+    }
+}
+
 impl NaeEvent {
     /// Proves a snapshot whose required fields are present.
     ///
@@ -58,22 +81,49 @@ impl NaeEvent {
     /// What the guest is told: the event is not one, or an operand is not what it must be.
     #[inline(always)]
     pub fn decode(snapshot: &Snapshot, version: Version, gpa: u64) -> Result<Self, ErrorReason> {
+        Self::decode_for(snapshot, version, gpa, Return)
+    }
+
+    /// Does the same, and hands the result on.
+    #[inline(always)]
+    pub(super) fn decode_for<D: Destination>(
+        snapshot: &Snapshot,
+        version: Version,
+        gpa: u64,
+        to: D,
+    ) -> D::Outcome {
         match snapshot.exit_code().family() {
-            Some(Family::Instruction) => Ok(Self::Instruction(InstructionRequest::new(snapshot))),
-            Some(Family::TimeStamp) => Ok(Self::TimeStamp(TimeStampRead::decode(snapshot))),
-            Some(Family::PortIo) => Ok(match port_io::decode(snapshot, version, gpa)? {
-                PortIo::Access(access) => Self::PortIo(access),
-                PortIo::String(transfer) => Self::StringIo(transfer),
-                PortIo::Nothing => Self::Nothing,
-            }),
-            Some(Family::Mmio) => {
-                let access = mmio::decode(snapshot, version, gpa)?;
-                Ok(access.map_or(Self::Nothing, Self::Mmio))
+            Some(Family::Instruction) => {
+                to.take(Ok(Self::Instruction(InstructionRequest::new(snapshot))))
             }
-            Some(Family::Ap) => ApEvent::decode(snapshot).map(Self::Ap),
-            Some(Family::System) => SystemEvent::decode(snapshot).map(Self::System),
-            Some(Family::Snp) => SnpRequest::decode(snapshot, version, gpa).map(Self::Snp),
-            None => Err(ErrorReason::INVALID_EVENT),
+            Some(Family::TimeStamp) => {
+                to.take(Ok(Self::TimeStamp(TimeStampRead::decode(snapshot))))
+            }
+            Some(Family::PortIo) => match port_io::decode(snapshot, version, gpa) {
+                Ok(PortIo::Access(access)) => to.take(Ok(Self::PortIo(access))),
+                Ok(PortIo::String(transfer)) => match transfer.area {
+                    area @ ScratchArea::Shared(_) => {
+                        to.take(Ok(Self::StringIo(StringTransfer { area, ..transfer })))
+                    }
+                    area => to.take(Ok(Self::StringIo(StringTransfer { area, ..transfer }))),
+                },
+                Ok(PortIo::Nothing) => to.take(Ok(Self::Nothing)),
+                Err(reason) => to.take(Err(reason)),
+            },
+            Some(Family::Mmio) => match mmio::decode(snapshot, version, gpa) {
+                Ok(Some(access)) => match access.area {
+                    area @ ScratchArea::Shared(_) => {
+                        to.take(Ok(Self::Mmio(MmioAccess { area, ..access })))
+                    }
+                    area => to.take(Ok(Self::Mmio(MmioAccess { area, ..access }))),
+                },
+                Ok(None) => to.take(Ok(Self::Nothing)),
+                Err(reason) => to.take(Err(reason)),
+            },
+            Some(Family::Ap) => to.take(ApEvent::decode(snapshot).map(Self::Ap)),
+            Some(Family::System) => to.take(SystemEvent::decode(snapshot).map(Self::System)),
+            Some(Family::Snp) => to.take(SnpRequest::decode(snapshot, version, gpa).map(Self::Snp)),
+            None => to.take(Err(ErrorReason::INVALID_EVENT)),
         }
     }
 }

@@ -368,9 +368,9 @@ impl Case {
             can_map: !b.odds(16),
             can_allocate: !b.odds(16),
             held: if b.odds(128) {
-                AfterExit::Resume
+                AfterExit::RESUME
             } else {
-                AfterExit::Userspace
+                AfterExit::USERSPACE
             },
             jump_table: b.word(),
             snp: None,
@@ -574,7 +574,7 @@ impl Ending {
         let parked = has(|call| matches!(call, Call::Park(..)));
         if has(|call| matches!(call, Call::Defer(..))) {
             assert!(host.sev_es.is_pending() && !unreachable && !parked);
-            assert_eq!(outcome, AfterExit::Userspace);
+            assert_eq!(outcome, AfterExit::USERSPACE);
             return Self::Deferred;
         }
         let traced = has(|call| matches!(call, Call::TraceExit(..)));
@@ -586,14 +586,14 @@ impl Ending {
         );
         match (unreachable, traced, parked) {
             (true, ..) => {
-                assert!(outcome == AfterExit::Resume || is_sent(host) || is_the_end(host));
+                assert!(outcome == AfterExit::RESUME || is_sent(host) || is_the_end(host));
                 assert!(!host.holds_anything());
                 Self::Unreachable
             }
             (_, true, _) => {
-                let is_fault = matches!(outcome, AfterExit::HostFault(_));
+                let is_fault = outcome.to_kvm() < 0;
                 let may_leave = is_sent(host) || is_the_end(host) || is_fault;
-                assert!(outcome == AfterExit::Resume || may_leave);
+                assert!(outcome == AfterExit::RESUME || may_leave);
                 Self::Replied
             }
             (.., true) => Self::Parked,

@@ -163,7 +163,7 @@ impl Host {
             device: DEVICE,
             can_map: true,
             can_allocate: true,
-            held: AfterExit::Resume,
+            held: AfterExit::RESUME,
             tsc: TSC,
             tsc_aux: TSC_AUX,
             dr7: DR7,
@@ -216,7 +216,7 @@ impl Host {
     pub fn vmgexit(&mut self) -> AfterExit {
         let begin = self.begin_call();
         let (counts, refusals) = (self.counts.len(), self.refusals.len());
-        let outcome = vmgexit::handle(self, begin);
+        let outcome = vmgexit::handle(&mut *self, begin);
         assert_eq!(self.in_flight.get(), 0, "a call never ends");
         let is_error = |counted: &&(Kind, Action)| counted.1 == Action::MALFORMED_INPUT;
         let errors = self.counts[counts..].iter().filter(is_error);

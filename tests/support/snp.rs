@@ -221,7 +221,7 @@ impl Host {
             match code {
                 Some(ExitCode::PAGE_STATE_CHANGE) => {
                     let answer = self.snp.range_answers.pop().unwrap_or(RangeAnswer::Done);
-                    if self.range_done(answer) != AfterExit::Userspace {
+                    if self.range_done(answer) != AfterExit::USERSPACE {
                         return;
                     }
                 }

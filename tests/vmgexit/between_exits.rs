@@ -258,7 +258,7 @@ impl<'a> World<'a> {
         };
         world.takeover.begin(&mut world.kernel).unwrap();
         let call = Call::handling(&world.kernel);
-        assert_eq!(host.vmgexit(), AfterExit::Userspace);
+        assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
         world.kernel.add::<{ Tally::Deferred as usize }>();
         drop(call);
         world.before = host.page.bytes();

@@ -213,7 +213,7 @@ fn a_shared_buffer_has_borders() {
                     let mut host = transfer.host(version, GPA + offset, count);
                     let inside = (0x800..=0xff0 - bytes).contains(&offset);
                     if inside {
-                        assert_eq!(host.vmgexit(), AfterExit::Resume);
+                        assert_eq!(host.vmgexit(), AfterExit::RESUME);
                         assert_eq!(host.page.peek(0x398), 0, "{offset:#x}");
                         assert_eq!(
                             host.asked().len(),
@@ -270,14 +270,14 @@ fn mmio_of_version_2_is_eight_bytes_long() {
     for transfer in [Read, Write] {
         for len in 1..=9 {
             let mut host = transfer.host(Version::V2, GPA + 0x800, len);
-            assert_eq!(host.vmgexit(), AfterExit::Resume);
+            assert_eq!(host.vmgexit(), AfterExit::RESUME);
             let reply = (host.page.peek(0x398), host.page.peek(0x3a0));
             assert_eq!(reply, if len <= 8 { (0, 0) } else { (2, 5) }, "{len}");
         }
         // Version 1 may fill the buffer.
         for (len, action) in [(9, 0), (2031, 0), (2032, 0), (2033, 2)] {
             let mut host = transfer.host(Version::V1, GPA + 0x800, len);
-            assert_eq!(host.vmgexit(), AfterExit::Resume);
+            assert_eq!(host.vmgexit(), AfterExit::RESUME);
             assert_eq!(host.page.peek(0x398), action, "{len}");
         }
     }

@@ -26,7 +26,7 @@ fn mmio_read(info2: u64) -> Host {
 #[test]
 fn what_the_guest_does_to_its_page_meanwhile_changes_no_deferred_reply() {
     let mut host = mmio_read(8);
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     for word in 0..512 {
         host.page.put(word * 8, u64::MAX);
     }
@@ -47,7 +47,7 @@ fn a_page_that_goes_before_the_reply_is_written() {
     ] {
         let mut host = Host::new().request(code, info1, 4, &[(SwScratch, GPA + 0x840)]);
         host.answer = Fulfilment::Userspace;
-        assert_eq!(host.vmgexit(), AfterExit::Userspace);
+        assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
         host.page.vanish(0, u32::MAX);
         let before = host.page.bytes();
         host.complete();
@@ -68,7 +68,7 @@ fn a_page_that_goes_before_the_reply_is_written() {
 fn a_reply_that_has_been_written_is_not_written_again() {
     for end in [End::Completed, End::Resumed] {
         let mut host = mmio_read(8);
-        assert_eq!(host.vmgexit(), AfterExit::Userspace);
+        assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
         host.end(end);
         let log = host.log.len();
         for again in [End::Completed, End::Failed, End::Resumed] {

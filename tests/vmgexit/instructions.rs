@@ -266,11 +266,11 @@ fn cpuid_of_the_xsave_area_needs_xcr0() {
     let without = refused(ErrorReason::MISSING_INPUT).with(&unchanged);
     assert_reply(cpuid(0xd, &[]), Kind::Cpuid, &without, &[]);
     assert_reply(cpuid(0xd, &[(Xss, 0)]), Kind::Cpuid, &without, &[]);
-    assert_eq!(cpuid(0xd, &[(Xcr0, 7)]).vmgexit(), AfterExit::Resume);
+    assert_eq!(cpuid(0xd, &[(Xcr0, 7)]).vmgexit(), AfterExit::RESUME);
     // The whole of RAX is compared.
     for rax in [0xc, 0xe, 0x1_0000_000d] {
         let mut host = cpuid(rax, &[]);
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         assert!(matches!(host.asked()[1], Call::Emulate(_)), "{rax:#x}");
     }
 }

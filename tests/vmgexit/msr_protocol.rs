@@ -27,7 +27,7 @@ const NOISE: [u64; 3] = [0, 0x5a5a_5a5a_5a5a_5000, u64::MAX << 12];
 fn assert_response(msr: u64, version: Version, kind: Kind, response: u64, asked: &[Call]) {
     let mut host = Host::new();
     (host.msr, host.version) = (msr, version);
-    assert_eq!(host.vmgexit(), AfterExit::Resume, "{msr:#x}");
+    assert_eq!(host.vmgexit(), AfterExit::RESUME, "{msr:#x}");
     assert_eq!(host.msr, response, "{msr:#x}");
     let mut calls = asked.to_vec();
     if response != msr {
@@ -69,7 +69,7 @@ fn sev_information() {
 fn sev_information_is_the_same_when_nobody_listens() {
     let mut host = Host::new();
     (host.msr, host.traced) = (2, false);
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(host.msr, 0x0002_0001_3300_0001);
     assert_eq!(host.log, [Call::SetMsr(host.msr)]);
     assert_eq!(host.counts, [(Kind::MsrSevInfo, Action::NO_ACTION)]);
@@ -122,7 +122,7 @@ fn cpuid_that_kvm_does_not_do() {
     ] {
         let mut host = Host::new();
         (host.msr, host.answer) = (0x1_0000_0004, answer);
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         // As in C, the value stays, and the guest notices.
         assert_eq!(host.msr, 0x1_0000_0004);
         assert_eq!(host.counts, [(Kind::MsrCpuid, Action::MALFORMED_INPUT)]);
@@ -186,7 +186,7 @@ fn termination_goes_to_userspace_with_its_reason() {
     for reason in [0, 0x0000_1000, 0x00ff_f000, 0xffff_ffff_ff00_0000] {
         let mut host = Host::new();
         host.msr = reason | 0x100;
-        assert_eq!(host.vmgexit(), AfterExit::Userspace);
+        assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
         // `kvm_run` holds the MSR.
         assert_eq!(host.msr, reason | 0x100);
         assert_eq!(host.asked(), [Call::Terminate]);
@@ -204,7 +204,7 @@ fn termination_goes_to_userspace_with_its_reason() {
 
 #[test]
 fn ap_reset_hold() {
-    for (held, result) in [(AfterExit::Resume, 1), (AfterExit::Userspace, 0)] {
+    for (held, result) in [(AfterExit::RESUME, 1), (AfterExit::USERSPACE, 0)] {
         for noise in NOISE {
             let mut host = Host::new();
             (host.msr, host.held) = (noise | 6, held);
@@ -224,7 +224,7 @@ fn ap_reset_hold() {
 fn a_sipi_ends_the_hold() {
     let mut host = Host::new();
     host.msr = 6;
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     host.sipi();
     host.complete();
     assert_eq!((host.msr, host.sev_es.hold), (0x1007, None));

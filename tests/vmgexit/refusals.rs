@@ -81,7 +81,7 @@ fn a_code_and_both_infos_must_be_valid() {
             let (low, high) = ValidBitmap::from_bits(u128::MAX).without(field).to_words();
             host.page.put(0x3f0, low);
             host.page.put(0x3f8, high);
-            assert_eq!(host.vmgexit(), AfterExit::Resume);
+            assert_eq!(host.vmgexit(), AfterExit::RESUME);
             assert_eq!(
                 (host.page.peek(0x398), host.page.peek(0x3a0)),
                 (2, 4),
@@ -99,7 +99,7 @@ fn a_bitmap_may_mark_itself_and_everything_else() {
     host.page.put(0x3f8, u64::MAX);
     let mut host = host;
     let before = host.page.bytes();
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     done(0, &[]).assert_in(&before, &host.page.bytes());
 }
 
@@ -140,14 +140,14 @@ fn what_the_page_says_of_its_version_is_not_looked_at() {
         let host = Host::new().request(ExitCode::INVD, 0, 0, &[]);
         host.page.put(0xff8, version << 16);
         let mut host = host;
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         assert_eq!(host.page.peek(0x398), 0);
     }
 }
 
 /// The guest runs on, and nobody was asked for anything but `asked`.
 fn assert_unreachable(host: &mut Host, asked: &[Call]) {
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(host.asked(), asked);
     let lost = (Kind::UnreachablePage, Action::MALFORMED_INPUT);
     assert_eq!(host.counts.last(), Some(&lost));
@@ -208,7 +208,7 @@ fn a_page_that_vanishes_before_the_reply() {
     for access in 8..12 {
         let mut host = Host::new().request(ExitCode::INVD, 0, 0, &[]);
         host.page.vanish(access, access + 1);
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         assert_eq!(
             host.counts.last(),
             Some(&(Kind::UnreachablePage, Action::MALFORMED_INPUT))
@@ -248,7 +248,7 @@ fn data_that_cannot_be_read_do_not_reach_the_device() {
         let mut host = Host::new().request(code, info1, info2, &scratch);
         // Header and scratch address are read, and the marks cleared.
         host.page.vanish(9, 10);
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         let asked = host.asked();
         assert!(
             matches!(asked[..], [Call::Open(_), Call::Fetch(_), Call::Close]),
@@ -262,7 +262,7 @@ fn data_that_cannot_be_read_do_not_reach_the_device() {
 fn a_hold_whose_page_cannot_be_mapped_ends_at_once() {
     let mut host = Host::new().request(ExitCode::AP_RESET_HOLD, 0, 0, &[]);
     host.can_map = false;
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert!(host.asked().contains(&Call::CannotPark));
     assert_eq!(
         host.counts,

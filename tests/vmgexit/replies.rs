@@ -108,7 +108,7 @@ pub(crate) fn assert_reply(
     let log = host.log.len();
     let info = [host.page.peek(0x398), host.page.peek(0x3a0)];
     let code = host.page.peek(0x390);
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
 
     expected.assert_in(&before, &host.page.bytes());
     let mut calls = vec![Call::Open(host.msr)];
@@ -148,7 +148,7 @@ pub(crate) fn assert_parked(host: &mut Host, kind: Kind, outcome: AfterExit) {
 /// the request.
 pub(crate) fn assert_deferred(host: &mut Host, kind: Kind) {
     let mut before = host.page.bytes();
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     // But for the marks of the request.
     before[0x3f0..0x400].fill(0);
     assert_eq!(before, host.page.bytes());
@@ -159,7 +159,7 @@ pub(crate) fn assert_deferred(host: &mut Host, kind: Kind) {
 /// Handles a request that is answered although userspace has yet to carry it out.
 pub(crate) fn assert_sent(host: &mut Host, kind: Kind) {
     let before = host.page.bytes();
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     done(0, &[]).assert_in(&before, &host.page.bytes());
     assert_eq!(host.counts, [(kind, Action::NO_ACTION)]);
     assert!(!host.sev_es.ghcb && !host.holds_anything());

@@ -39,7 +39,7 @@ pub(crate) fn assert_refused(host: Host, reason: ErrorReason) -> Host {
 
 /// The same, after the host was asked for something.
 pub(crate) fn assert_refused_after(mut host: Host, reason: ErrorReason, asked: &[Call]) -> Host {
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (2, reason.0.into()));
     assert_eq!(asked_of(&host), asked);
     let [(_, action)] = host.counts[..] else {

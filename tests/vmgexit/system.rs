@@ -99,7 +99,7 @@ fn ap_jump_table() {
 
 #[test]
 fn ap_reset_hold_ends_without_a_sipi() {
-    for held in [AfterExit::Resume, AfterExit::Userspace] {
+    for held in [AfterExit::RESUME, AfterExit::USERSPACE] {
         let mut host = event(0x8000_0004, 5, 6);
         host.held = held;
         assert_parked(&mut host, Kind::ApResetHold, held);
@@ -128,7 +128,7 @@ fn ap_reset_hold_ends_without_a_sipi() {
 #[test]
 fn ap_reset_hold_ends_with_a_sipi() {
     let mut host = event(0x8000_0004, 0, 0);
-    assert_parked(&mut host, Kind::ApResetHold, AfterExit::Resume);
+    assert_parked(&mut host, Kind::ApResetHold, AfterExit::RESUME);
     let before = host.page.bytes();
     host.sipi();
     host.complete();
@@ -141,7 +141,7 @@ fn ap_reset_hold_ends_with_a_sipi() {
 fn a_sipi_without_a_hold_touches_no_page() {
     let mut host = event(0x72, 0, 0);
     host.sipi();
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     host.sipi();
     host.complete();
     host.sipi();
@@ -172,7 +172,7 @@ fn termination_goes_to_userspace() {
     assert_left(
         host,
         Kind::Terminate,
-        AfterExit::Userspace,
+        AfterExit::USERSPACE,
         &[Call::Terminate],
     );
 }
@@ -180,15 +180,15 @@ fn termination_goes_to_userspace() {
 #[test]
 fn an_event_that_the_guest_cannot_handle_ends_kvm_run() {
     let host = event(0x8000_ffff, 0x72, 7);
-    assert_left(host, Kind::UnsupportedEvent, AfterExit::Unsupported, &[]);
+    assert_left(host, Kind::UnsupportedEvent, AfterExit::UNSUPPORTED, &[]);
 }
 
 #[test]
 fn what_kvm_run_returns() {
     let results = [
-        AfterExit::Resume,
-        AfterExit::Userspace,
-        AfterExit::Unsupported,
+        AfterExit::RESUME,
+        AfterExit::USERSPACE,
+        AfterExit::UNSUPPORTED,
     ]
     .map(AfterExit::to_kvm);
     assert_eq!(results, [1, 0, -22]);

@@ -3,7 +3,7 @@
 //! AP reset hold and the AP jump table.
 
 use crate::{
-    ghcb_abi::{ap::ResetHold, exit_info::ExitInfo, reply::Reply},
+    ghcb_abi::{ap::ResetHold, exit_code::ExitCode, exit_info::ExitInfo, reply::Reply},
     vmgexit::{
         flow::Flow,
         host::{AfterExit, Fault, HoldType, Vcpu},
@@ -34,9 +34,10 @@ impl ApEvent {
 pub(in crate::vmgexit) fn hold_by_page<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
-    exit: ExitInfo,
+    (code, info1, info2): (ExitCode, u64, u64),
     registers: &Registers,
 ) -> Result<AfterExit, Fault> {
+    let exit = ExitInfo { code, info1, info2 };
     Reply::no_action(NOT_YET.0).write(page)?;
     vcpu.park(page, exit, registers)?;
     Ok(vcpu.hold(HoldType::Page))

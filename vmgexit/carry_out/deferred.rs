@@ -17,16 +17,35 @@ use crate::{
 };
 
 /// Writes the reply of a deferred exit. May sleep. False if there is none.
+#[inline(always)]
 pub fn deliver<V: Vcpu>(vcpu: &mut V, end: End) -> bool {
     let Some(deferred) = vcpu.take_deferred(end) else {
         return false;
     };
-    let reply = reply(end, deferred.exit, &vcpu.registers());
-    finish(vcpu, &deferred, &reply);
+    macro_rules! copies {
+        ($($code:ident),*) => {
+            match deferred.exit.code {
+                $(ExitCode::$code => {
+                    let exit = ExitInfo { code: ExitCode::$code, ..deferred.exit };
+                    reply_to(vcpu, end, Deferred { exit, ..deferred });
+                })*
+                _ => reply_to(vcpu, end, deferred),
+            }
+        };
+    }
+    copies!(MSR, IOIO, VMMCALL, MMIO_READ);
     true
 }
 
+/// Writes the reply.
+#[inline(always)]
+fn reply_to<V: Vcpu>(vcpu: &mut V, end: End, deferred: Deferred<V::Buffer>) {
+    let reply = reply(end, deferred.exit, &vcpu.registers());
+    finish(vcpu, &deferred, &reply);
+}
+
 /// Writes the reply of a deferred exit, and before it what the guest receives. May sleep.
+#[inline(always)]
 pub(super) fn finish<V: Vcpu>(vcpu: &mut V, deferred: &Deferred<V::Buffer>, reply: &Reply) {
     let written = vcpu.open(deferred.gpa).and_then(|page| {
         let written = write(vcpu, &page, deferred, reply);
@@ -39,6 +58,7 @@ pub(super) fn finish<V: Vcpu>(vcpu: &mut V, deferred: &Deferred<V::Buffer>, repl
 }
 
 /// Writes what a deferred exit brought to its page.
+#[inline(always)]
 fn write<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
@@ -56,6 +76,7 @@ fn write<V: Vcpu>(
 }
 
 /// The reply, if KVM's registers are those after the exit.
+#[inline(always)]
 fn reply(end: End, exit: ExitInfo, after: &Registers) -> Reply {
     let reply = match (end, exit.code) {
         (End::Failed, _) => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),
@@ -63,5 +84,5 @@ fn reply(end: End, exit: ExitInfo, after: &Registers) -> Reply {
         (_, ExitCode::EXT_GUEST_REQUEST) => Reply::no_action(GuestRequestStatus::FAILED.to_info2()),
         _ => Reply::no_action(0),
     };
-    after.returned_with(reply, exit)
+    after.returned_with(reply, exit.code, exit.info1)
 }

@@ -4,6 +4,7 @@
 
 use crate::{
     ghcb_abi::{
+        exit_code::ExitCode,
         exit_info::ExitInfo,
         reply::{Action, ErrorReason, Reply},
     },
@@ -25,13 +26,21 @@ pub(in crate::vmgexit) fn report<V: Vcpu>(vcpu: &mut V) {
 #[inline(always)]
 pub(in crate::vmgexit) fn report_error<V: Vcpu>(vcpu: &mut V, exit: ExitInfo, reply: &Reply) {
     if reply.action() == Action::MALFORMED_INPUT {
-        report_not_done(vcpu, exit, ErrorReason(reply.info2() as u32));
+        let reason = ErrorReason(reply.info2() as u32);
+        report_not_done(vcpu, exit.code, exit.info1, exit.info2, reason);
     }
 }
 
 /// Reports that the host cannot do what a guest asks for.
 #[cold]
 #[inline(never)]
-fn report_not_done<V: Vcpu>(vcpu: &mut V, exit: ExitInfo, reason: ErrorReason) {
+fn report_not_done<V: Vcpu>(
+    vcpu: &mut V,
+    code: ExitCode,
+    info1: u64,
+    info2: u64,
+    reason: ErrorReason,
+) {
+    let exit = ExitInfo { code, info1, info2 };
     vcpu.complain(Complaint::NotDone { exit, reason });
 }

@@ -94,10 +94,10 @@ impl GuestRequest {
 pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     let answer = vcpu.certificate_answer();
     if answer == CertificateAnswer::Invalid {
-        return AfterExit::Unsupported;
+        return AfterExit::UNSUPPORTED;
     }
     let Some(mut deferred) = vcpu.take_deferred(End::Completed) else {
-        return AfterExit::Resume;
+        return AfterExit::RESUME;
     };
     let message = deferred.data.take().map(|(_, message)| message);
     let request = GuestRequest {
@@ -108,19 +108,21 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     };
     let (reply, outcome) = match (answer, message) {
         (CertificateAnswer::Done, Some(message)) => match request.send(vcpu, message) {
-            Sent::Reply(reply) => (reply, AfterExit::Resume),
-            Sent::HostFault(reply, error) => (reply, AfterExit::HostFault(error)),
+            Sent::Reply(reply) => (reply, AfterExit::RESUME),
+            Sent::HostFault(reply, error) => (reply, AfterExit::host_fault(error)),
         },
         (CertificateAnswer::TooFewPages(needed), _) => {
             let reply = reply(VmmError::INVALID_LENGTH, 0).with_rbx(needed);
-            (reply, AfterExit::Resume)
+            (reply, AfterExit::RESUME)
         }
-        (CertificateAnswer::Busy, _) => (reply(VmmError::BUSY, 0), AfterExit::Resume),
-        _ => (reply(VmmError::GENERIC, 0), AfterExit::Resume),
+        (CertificateAnswer::Busy, _) => (reply(VmmError::BUSY, 0), AfterExit::RESUME),
+        _ => (reply(VmmError::GENERIC, 0), AfterExit::RESUME),
     };
     let reply = match reply.get(Field::Rbx) {
         Some(_) => reply,
-        None => vcpu.registers().returned_with(reply, deferred.exit),
+        None => vcpu
+            .registers()
+            .returned_with(reply, deferred.exit.code, deferred.exit.info1),
     };
     deferred::finish(vcpu, &deferred, &reply);
     outcome

@@ -21,8 +21,8 @@ impl MmioAccess {
         page: &V::Page,
     ) -> Result<Flow<V::Buffer>, Failure> {
         let purpose = transfer::purpose(self.direction, self.area, MAX_LENGTH);
-        transfer::transfer(vcpu, page, self.area, purpose, |vcpu, data| {
-            vcpu.mmio(&self, data)
-        })
+        let mut data = vcpu.fetch(page, self.area, purpose)?;
+        let fulfilment = vcpu.mmio(&self, &mut data);
+        transfer::after(vcpu, page, self.area, purpose, data, fulfilment)
     }
 }

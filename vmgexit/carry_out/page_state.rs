@@ -81,13 +81,13 @@ fn proceed<B: AsMut<[u8]>>(copy: &mut B) -> Next {
 pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     let answer = vcpu.range_answer();
     if answer == RangeAnswer::Invalid {
-        return AfterExit::Unsupported;
+        return AfterExit::UNSUPPORTED;
     }
     let Some(mut deferred) = vcpu.take_deferred(End::Completed) else {
-        return AfterExit::Resume;
+        return AfterExit::RESUME;
     };
     let Some((_, copy)) = &mut deferred.data else {
-        return AfterExit::Resume;
+        return AfterExit::RESUME;
     };
     let status = match answer {
         RangeAnswer::Done => {
@@ -96,7 +96,7 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
                 Next::Ask(range) => {
                     vcpu.ask_for_range(&range);
                     vcpu.defer_again(deferred);
-                    return AfterExit::Userspace;
+                    return AfterExit::USERSPACE;
                 }
                 Next::End(status) => status,
             }
@@ -104,7 +104,7 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
         _ => PscStatus::GENERIC,
     };
     deferred::finish(vcpu, &deferred, &reply(status));
-    AfterExit::Resume
+    AfterExit::RESUME
 }
 
 /// Changes the page that the MSR protocol names. C: `snp_begin_psc_msr()`.
@@ -129,5 +129,5 @@ pub(crate) fn by_msr<V: Vcpu>(
         is_private: operation == PageOperation::PRIVATE,
         is_huge: false,
     });
-    Ok(AfterExit::Userspace)
+    Ok(AfterExit::USERSPACE)
 }

@@ -8,7 +8,7 @@ use crate::{
     vmgexit::{
         flow::Flow,
         host::{AfterExit, Failure, Fulfilment, Vcpu},
-        request::port_io::{Direction, PortAccess, StringTransfer},
+        request::port_io::{PortAccess, StringTransfer},
     },
 };
 
@@ -16,27 +16,15 @@ impl PortAccess {
     /// Asks KVM to perform the access. The reply to IN holds RAX.
     #[inline(always)]
     pub(super) fn carry_out<V: Vcpu>(&self, vcpu: &mut V, exit: ExitInfo) -> Flow<V::Buffer> {
-        match self.fulfil(vcpu) {
-            Fulfilment::Done => {
-                Flow::Reply(vcpu.registers().returned_with(Reply::no_action(0), exit))
-            }
-            fulfilment => self.not_done(fulfilment),
-        }
-    }
-
-    /// Asks KVM to perform the access.
-    #[inline(always)]
-    pub(in crate::vmgexit) fn fulfil<V: Vcpu>(&self, vcpu: &mut V) -> Fulfilment {
-        vcpu.port_io(self)
-    }
-
-    /// What happens to the reply if it is not done.
-    #[inline(always)]
-    pub(in crate::vmgexit) fn not_done<B>(&self, fulfilment: Fulfilment) -> Flow<B> {
-        match (fulfilment, self.direction) {
-            (Fulfilment::Userspace, Direction::Out) => Flow::ReplyEarly(AfterExit::Userspace),
-            (Fulfilment::Userspace, Direction::In) => Flow::ReplyLater(None),
-            (fulfilment, _) => Flow::ReplyNotDone(fulfilment),
+        match vcpu.port_io(self) {
+            Fulfilment::Done => Flow::Reply(vcpu.registers().returned_with(
+                Reply::no_action(0),
+                exit.code,
+                exit.info1,
+            )),
+            Fulfilment::Userspace if self.direction.is_in() => Flow::ReplyLater(None),
+            Fulfilment::Userspace => Flow::ReplyEarly(AfterExit::USERSPACE),
+            fulfilment => Flow::ReplyNotDone(fulfilment),
         }
     }
 }
@@ -53,8 +41,8 @@ impl StringTransfer {
         page: &V::Page,
     ) -> Result<Flow<V::Buffer>, Failure> {
         let purpose = transfer::purpose(self.direction, self.area, Self::MOST_AT_ONCE);
-        transfer::transfer(vcpu, page, self.area, purpose, |vcpu, data| {
-            vcpu.string_io(&self, data)
-        })
+        let mut data = vcpu.fetch(page, self.area, purpose)?;
+        let fulfilment = vcpu.string_io(&self, &mut data);
+        transfer::after(vcpu, page, self.area, purpose, data, fulfilment)
     }
 }

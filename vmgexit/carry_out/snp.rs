@@ -3,7 +3,7 @@
 //! The events of SEV-SNP.
 
 use crate::{
-    ghcb_abi::{exit_info::ExitInfo, reply::Reply},
+    ghcb_abi::{exit_code::ExitCode, reply::Reply},
     vmgexit::{
         flow::Flow,
         host::{Failure, Vcpu},
@@ -19,7 +19,8 @@ impl SnpRequest {
         vcpu: &mut V,
         page: &V::Page,
         given: &Registers,
-        exit: ExitInfo,
+        exit_code: ExitCode,
+        info1: u64,
     ) -> Result<Flow<V::Buffer>, Failure> {
         let flow = match self {
             Self::PageState(change) => change.carry_out(vcpu, page),
@@ -29,10 +30,10 @@ impl SnpRequest {
         };
         // No event returns more than one.
         let returned = |reply: Reply| {
-            if reply.valid().is_superset_of(exit.returned()) {
+            if reply.valid().is_superset_of(exit_code.returned(info1)) {
                 reply
             } else {
-                given.returned_with(reply, exit)
+                given.returned_with(reply, exit_code, info1)
             }
         };
         match flow {

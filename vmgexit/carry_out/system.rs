@@ -25,7 +25,7 @@ pub(in crate::vmgexit) const fn features(is_snp: bool) -> Features {
 
 impl SystemEvent {
     /// Carries the event out.
-    #[inline]
+    #[inline(always)]
     pub(in crate::vmgexit) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
         match self {
             Self::NmiComplete => {
@@ -36,11 +36,11 @@ impl SystemEvent {
             Self::Terminate { info1, info2 } => {
                 vcpu.complain(Complaint::Terminated { info1, info2 });
                 vcpu.terminate();
-                Flow::ReplyEarly(AfterExit::Userspace)
+                Flow::ReplyEarly(AfterExit::USERSPACE)
             }
             Self::Unsupported { info1, info2 } => {
                 vcpu.complain(Complaint::UnsupportedEvent { info1, info2 });
-                Flow::ReplyEarly(AfterExit::Unsupported)
+                Flow::ReplyEarly(AfterExit::UNSUPPORTED)
             }
             Self::ReadDr7 => Flow::Reply(Reply::no_action(0).with_rax(vcpu.dr7())),
             Self::WriteDr7(value) => {

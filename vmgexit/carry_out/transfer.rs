@@ -21,24 +21,24 @@ pub(super) const fn purpose(direction: Direction, area: ScratchArea, most: u64) 
     }
 }
 
-/// Copies a scratch area, lets `access` work on the copy, and copies it back when the guest receives.
+/// What happens to the reply after an access that has worked on a copy of a scratch area: copies it back when the guest
+/// receives.
 #[inline(always)]
-pub(super) fn transfer<V: Vcpu>(
+pub(super) fn after<V: Vcpu>(
     vcpu: &mut V,
     page: &V::Page,
     area: ScratchArea,
     purpose: Purpose,
-    access: impl FnOnce(&mut V, &mut V::Buffer) -> Fulfilment,
+    buffer: V::Buffer,
+    fulfilment: Fulfilment,
 ) -> Result<Flow<V::Buffer>, Failure> {
-    let mut buffer = vcpu.fetch(page, area, purpose)?;
-    Ok(match (access(vcpu, &mut buffer), purpose) {
-        (Fulfilment::Userspace, Purpose::Send) => Flow::ReplyEarly(AfterExit::Userspace),
-        (Fulfilment::Userspace, _) => Flow::ReplyLater(Some(Scratch { area, buffer })),
-        (fulfilment, _) => {
-            if purpose == Purpose::Receive && fulfilment == Fulfilment::Done {
-                vcpu.put_back(page, area, &buffer)?;
-            }
-            Flow::after(fulfilment)
+    match (fulfilment, purpose) {
+        (Fulfilment::Userspace, Purpose::Send) => Ok(Flow::ReplyEarly(AfterExit::USERSPACE)),
+        (Fulfilment::Userspace, _) => Ok(Flow::ReplyLater(Some(Scratch { area, buffer }))),
+        (Fulfilment::Done, Purpose::Receive) => {
+            vcpu.put_back(page, area, &buffer)?;
+            Ok(Flow::after(Fulfilment::Done))
         }
-    })
+        (fulfilment, _) => Ok(Flow::after(fulfilment)),
+    }
 }

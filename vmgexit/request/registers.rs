@@ -2,7 +2,7 @@
 
 //! The registers that an event takes and returns.
 
-use crate::ghcb_abi::{exit_info::ExitInfo, page::Field, reply::Reply, snapshot::Snapshot};
+use crate::ghcb_abi::{exit_code::ExitCode, page::Field, reply::Reply, snapshot::Snapshot};
 
 /// The registers that KVM uses when it emulates an instruction for the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,8 +36,8 @@ impl Registers {
     ///
     /// Also to an exception or an error: some guests check which registers are marked valid, and nothing else.
     #[inline(always)]
-    pub(crate) fn returned_with(&self, reply: Reply, exit: ExitInfo) -> Reply {
-        let returned = exit.code.returned(exit.info1);
+    pub(crate) fn returned_with(&self, reply: Reply, exit_code: ExitCode, info1: u64) -> Reply {
+        let returned = exit_code.returned(info1);
         let mut reply = reply;
         if returned.contains(Field::Rax) {
             reply = reply.with_rax(self.rax);

@@ -34,7 +34,7 @@ pub enum SystemEvent {
 
 impl SystemEvent {
     /// Decodes what no other family knows.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decode(snapshot: &Snapshot) -> Result<Self, ErrorReason> {
         let (info1, info2) = (snapshot.info1(), snapshot.info2());
         match snapshot.exit_code() {

@@ -261,7 +261,7 @@ impl Model<'_> {
             0x006 => {
                 self.asked.push(Asked::HoldByMsr);
                 self.msr = 7;
-                return if self.case.held == AfterExit::Resume {
+                return if self.case.held == AfterExit::RESUME {
                     1
                 } else {
                     0
@@ -372,7 +372,7 @@ impl Model<'_> {
             }
             0x8000_0004 => {
                 self.asked.push(Asked::HoldByPage);
-                if self.case.held == AfterExit::Resume {
+                if self.case.held == AfterExit::RESUME {
                     1
                 } else {
                     0

@@ -26,7 +26,7 @@ fn create(operation: u64, apic_id: u64, vmsa: u64, features: u64) -> Host {
 fn a_vcpu_takes_its_vmsa() {
     for (operation, now) in [(0, false), (1, true)] {
         let mut host = create(operation, 4, VMSA, FEATURES);
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         assert_eq!(infos(&host), (0, 0));
         assert_eq!(asked_of(&host), [Call::Vmsa(4, Some(VMSA), now)]);
         assert_eq!(host.counts, [(Kind::ApCreation, Action::NO_ACTION)]);
@@ -36,7 +36,7 @@ fn a_vcpu_takes_its_vmsa() {
 #[test]
 fn a_vcpu_stops_whatever_the_other_fields_say() {
     let mut host = request(ExitCode::AP_CREATION, (1 << 32) | 2, 0x123, &[]);
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0));
     assert_eq!(asked_of(&host), [Call::Vmsa(1, None, true)]);
 }

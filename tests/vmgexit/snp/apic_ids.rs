@@ -20,7 +20,7 @@ fn list(gpa: u64, pages: u64) -> Host {
 
 /// The number of pages that the guest is told.
 fn pages(host: &mut Host) -> u64 {
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(host), (0, 0));
     assert_eq!(host.counts[0].0, Kind::ApicIdList);
     let is_marked = host.page.peek(0x3f0) >> 63 == 1;

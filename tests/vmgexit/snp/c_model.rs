@@ -75,7 +75,7 @@ fn ours(case: &Case) -> End {
     let mut host = case.host();
     let mut outcome = host.vmgexit();
     let mut answers = 0;
-    while outcome == AfterExit::Userspace {
+    while outcome == AfterExit::USERSPACE {
         let answer = if answers < case.refused {
             RangeAnswer::Done
         } else {
@@ -144,7 +144,7 @@ proptest! {
         let fields = [(Field::Rax, features)];
         let fields = if is_valid { &fields[..] } else { &[] };
         let mut host = request(ExitCode::AP_CREATION, info1, vmsa, fields);
-        prop_assert_eq!(host.vmgexit(), AfterExit::Resume);
+        prop_assert_eq!(host.vmgexit(), AfterExit::RESUME);
 
         let (lower, upper) = (info1 as u32, (info1 >> 32) as u32);
         let is_known = [0, 1, 4].contains(&upper);

@@ -82,7 +82,7 @@ fn conversation(kind: u8) -> [Call; 3] {
 #[test]
 fn a_message_goes_to_the_firmware_and_its_response_back() {
     let mut host = plain();
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0));
     assert_eq!(asked_of(&host), conversation(KEY));
     assert_eq!(memory(&host, RESPONSE, 0x1000), inverted(&message(KEY)));
@@ -93,7 +93,7 @@ fn a_message_goes_to_the_firmware_and_its_response_back() {
 fn what_the_firmware_refuses_is_for_the_guest() {
     let mut host = plain();
     host.snp.firmware = Ok(FirmwareAnswer { status: 0x16 });
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0x16));
 }
 
@@ -140,13 +140,13 @@ fn pages_that_cannot_be_reached() {
 fn a_guest_that_asks_too_often_is_told_busy() {
     for mut host in [plain(), extended(REPORT)] {
         host.snp.may_ask = false;
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         assert_eq!(infos(&host), (0, BUSY));
         assert_eq!(asked_of(&host), []);
     }
     let mut host = plain();
     host.can_allocate = false;
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, BUSY));
 }
 
@@ -157,11 +157,11 @@ fn the_message_is_read_once() {
         host.snp.changing = true;
         host.snp.has_certificates = true;
         let mut outcome = host.vmgexit();
-        assert_eq!(outcome == AfterExit::Userspace, kind == REPORT);
-        if outcome == AfterExit::Userspace {
+        assert_eq!(outcome == AfterExit::USERSPACE, kind == REPORT);
+        if outcome == AfterExit::USERSPACE {
             outcome = host.certificates_done(CertificateAnswer::Done);
         }
-        assert_eq!(outcome, AfterExit::Resume);
+        assert_eq!(outcome, AfterExit::RESUME);
         // What decided is what the firmware gets.
         assert!(asked_of(&host).contains(&Call::Firmware(message(kind))));
         let reads = asked_of(&host);
@@ -175,7 +175,7 @@ fn the_message_is_read_once() {
 #[test]
 fn without_certificates_the_table_is_empty() {
     let mut host = extended(REPORT);
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0));
     let [read, firmware, write] = conversation(REPORT);
     assert_eq!(
@@ -195,7 +195,7 @@ fn no_pages_take_no_table() {
         request(ExitCode::EXT_GUEST_REQUEST, REQUEST, RESPONSE, &fields),
         REPORT,
     );
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(asked_of(&host), conversation(REPORT));
 }
 
@@ -206,7 +206,7 @@ fn another_message_has_no_certificates() {
         KEY,
     );
     host.snp.has_certificates = true;
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0));
     assert_eq!(asked_of(&host), conversation(KEY));
 }
@@ -239,7 +239,7 @@ fn a_data_area_that_is_none() {
 fn asking() -> Host {
     let mut host = extended(REPORT);
     host.snp.has_certificates = true;
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     assert!(asked_of(&host).contains(&Call::Certificates(DATA, 2)));
     assert!(!host.page.is_viewed());
     host
@@ -254,7 +254,7 @@ fn each_answer_of_userspace() {
         (CertificateAnswer::Failed, GENERIC, 2),
     ] {
         let mut host = asking();
-        assert_eq!(host.certificates_done(answer), AfterExit::Resume);
+        assert_eq!(host.certificates_done(answer), AfterExit::RESUME);
         assert_eq!(infos(&host), (0, info2), "{answer:?}");
         assert_eq!(host.page.peek(0x318), pages, "{answer:?}");
         assert!((host.page.peek(0x3f8) >> (99 - 64)) & 1 == 1);
@@ -298,9 +298,9 @@ fn the_ghcb_may_be_the_request_page() {
     let mut memory = message(REPORT);
     memory.resize(usize::try_from(REQUEST - GPA).unwrap() + 0x4000, 0);
     host.memory = Some((GPA, memory));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     let outcome = host.certificates_done(CertificateAnswer::Done);
-    assert_eq!(outcome, AfterExit::Resume);
+    assert_eq!(outcome, AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0));
     assert!(asked_of(&host).contains(&Call::Firmware(message(REPORT))));
 }

@@ -63,16 +63,16 @@ fn a_list_goes_to_userspace_range_by_range() {
     ];
     let bytes = list(0, 2, &entries);
     let mut host = change(&bytes);
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     assert_eq!(
         asked_of(&host)[0],
         Call::Range(range(0x10, 2, SHARED, false))
     );
     // Nothing shows before the end.
     assert_eq!(seen(&host, PLACE, bytes.len()), bytes);
-    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Userspace);
+    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::USERSPACE);
     assert!(asked_of(&host).contains(&Call::Range(range(0x200, 512, PRIVATE, true))));
-    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Resume);
+    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::RESUME);
     assert_ends(&host, PscStatus::SUCCESS);
     let done = entries.map(|entry| entry.with_cur_page(entry.pages()));
     assert_eq!(seen(&host, PLACE, bytes.len()), list(3, 2, &done));
@@ -92,7 +92,7 @@ fn header_and_entries_are_read_once() {
     let mut still = change(&[]);
     still.page = std::rc::Rc::new(seen);
     let mut other = still.vmgexit();
-    while outcome == AfterExit::Userspace {
+    while outcome == AfterExit::USERSPACE {
         assert_eq!(other, outcome);
         outcome = host.range_done(RangeAnswer::Done);
         other = still.range_done(RangeAnswer::Done);
@@ -106,13 +106,13 @@ fn entries_that_change_while_userspace_is_asked_change_nothing() {
     let entries = [entry(0x10, SHARED), entry(0x20, SHARED)];
     let bytes = list(0, 1, &entries);
     let mut host = change(&bytes);
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     // CVE-2026-63937: header and entries after the check.
     let evil = [huge(0x201, PRIVATE).with_cur_page(4095); 253];
     host.page.put_bytes(PLACE, &list(0xffff, 0xffff, &evil));
-    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Userspace);
+    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::USERSPACE);
     assert!(asked_of(&host).contains(&Call::Range(range(0x20, 1, SHARED, false))));
-    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Resume);
+    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::RESUME);
     assert_ends(&host, PscStatus::SUCCESS);
 }
 
@@ -120,9 +120,9 @@ fn entries_that_change_while_userspace_is_asked_change_nothing() {
 fn progress_is_written_when_userspace_refuses() {
     let entries = [entry(0x10, SHARED), entry(0x20, SHARED)];
     let mut host = change(&list(0, 1, &entries));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
-    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Userspace);
-    assert_eq!(host.range_done(RangeAnswer::Failed), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
+    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::USERSPACE);
+    assert_eq!(host.range_done(RangeAnswer::Failed), AfterExit::RESUME);
     assert_ends(&host, PscStatus::GENERIC);
     let after = [entries[0].with_cur_page(1), entries[1]];
     assert_eq!(seen(&host, PLACE, 24), list(1, 1, &after));
@@ -132,8 +132,8 @@ fn progress_is_written_when_userspace_refuses() {
 fn an_answer_that_is_none_fails_kvm_run_and_leaves_the_reply() {
     let entries = [entry(0x10, SHARED), entry(0x20, SHARED)];
     let mut host = change(&list(0, 1, &entries));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
-    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
+    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::USERSPACE);
     assert_eq!(host.range_done(RangeAnswer::Invalid).to_kvm(), -22);
     assert!(host.sev_es.is_pending());
     // If userspace runs the vCPU nevertheless, the guest sees how far the list has got, as in C.
@@ -147,7 +147,7 @@ fn an_answer_that_is_none_fails_kvm_run_and_leaves_the_reply() {
 #[test]
 fn a_vcpu_that_dies_in_mid_list_leaves_what_c_frees() {
     let mut host = change(&list(0, 0, &[entry(0x10, SHARED)]));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     assert!(!host.page.is_viewed(), "the page is held");
     assert!(host.sev_es.ghcb_sa.is_some(), "C would not free it");
 }
@@ -156,7 +156,7 @@ fn a_vcpu_that_dies_in_mid_list_leaves_what_c_frees() {
 fn nothing_left_to_do_is_no_exit_to_userspace() {
     let entries = [entry(0x10, SHARED).with_cur_page(1); 3];
     let mut host = change(&list(0, 2, &entries));
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_ends(&host, PscStatus::SUCCESS);
     assert_eq!(seen(&host, PLACE, 32), list(3, 2, &entries));
 }
@@ -165,8 +165,8 @@ fn nothing_left_to_do_is_no_exit_to_userspace() {
 fn a_wrong_entry_is_told_with_its_number() {
     let entries = [entry(0x10, SHARED), huge(0x201, SHARED)];
     let mut host = change(&list(0, 1, &entries));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
-    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
+    assert_eq!(host.range_done(RangeAnswer::Done), AfterExit::RESUME);
     assert_ends(&host, PscStatus::INVALID_ENTRY);
     assert_eq!(seen(&host, PLACE, 2), [1, 0]);
 }
@@ -179,16 +179,16 @@ fn a_list_that_does_not_fit_is_an_invalid_header() {
             continue;
         };
         let mut host = at(offset, &list(most as u16 + 1, most as u16, &[]));
-        assert_eq!(host.vmgexit(), AfterExit::Resume, "{offset:#x}");
+        assert_eq!(host.vmgexit(), AfterExit::RESUME, "{offset:#x}");
         assert_eq!(infos(&host), (0, PscStatus::SUCCESS.0), "{offset:#x}");
         let mut host = at(offset, &list(0, most as u16 + 1, &[]));
-        assert_eq!(host.vmgexit(), AfterExit::Resume, "{offset:#x}");
+        assert_eq!(host.vmgexit(), AfterExit::RESUME, "{offset:#x}");
         assert_ends(&host, PscStatus::INVALID_HEADER);
         assert_eq!(asked_of(&host), []);
     }
     for end_entry in [0x7ff0 / 8, 0xfffe, 0xffff] {
         let mut host = change(&list(0, end_entry, &[]));
-        assert_eq!(host.vmgexit(), AfterExit::Resume);
+        assert_eq!(host.vmgexit(), AfterExit::RESUME);
         assert_ends(&host, PscStatus::INVALID_HEADER);
     }
 }
@@ -197,7 +197,7 @@ fn a_list_that_does_not_fit_is_an_invalid_header() {
 fn a_header_alone_is_no_list() {
     for offset in 0xfe1..=0xfe8 {
         let mut host = at(offset, &list(0, 0, &[]));
-        assert_eq!(host.vmgexit(), AfterExit::Resume, "{offset:#x}");
+        assert_eq!(host.vmgexit(), AfterExit::RESUME, "{offset:#x}");
         assert_ends(&host, PscStatus::INVALID_HEADER);
     }
 }
@@ -230,13 +230,13 @@ fn a_scratch_area_that_holds_no_header() {
 fn the_longest_list_takes_no_more_than_the_buffer() {
     let entries: Vec<_> = (0..252).map(|n| entry(n, SHARED)).collect();
     let mut host = change(&list(0, 251, &entries));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     assert_eq!(
         asked_of(&host)[0],
         Call::Range(range(0, 252, SHARED, false))
     );
     let mut host = change(&list(0, 252, &entries));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
 }
 
 #[test]
@@ -244,11 +244,11 @@ fn a_host_that_cannot_says_so() {
     let bytes = list(0, 0, &[entry(0x10, SHARED)]);
     let mut host = change(&bytes);
     host.snp.can_change_pages = false;
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_ends(&host, PscStatus::GENERIC);
     let mut host = change(&bytes);
     host.can_allocate = false;
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_ends(&host, PscStatus::GENERIC);
 }
 
@@ -259,10 +259,10 @@ fn a_page_that_vanishes_at_each_access() {
         let mut host = change(&list(0, 1, &entries));
         host.page.vanish(access, access + 1);
         let mut outcome = host.vmgexit();
-        while outcome == AfterExit::Userspace {
+        while outcome == AfterExit::USERSPACE {
             outcome = host.range_done(RangeAnswer::Done);
         }
-        assert_eq!(outcome, AfterExit::Resume);
+        assert_eq!(outcome, AfterExit::RESUME);
         assert!(!host.holds_anything(), "at access {access}");
         let is_lost = host.counts.last().unwrap().0 == Kind::UnreachablePage;
         let asked = asked_of(&host);
@@ -286,7 +286,7 @@ fn a_guest_without_snp_changes_nothing() {
 fn the_reserved_bits_of_an_entry_mean_nothing() {
     let odd = PscEntry(entry(0x10, PRIVATE).0 | (0x7f << 57));
     let mut host = change(&list(0, 0, &[odd]));
-    assert_eq!(host.vmgexit(), AfterExit::Userspace);
+    assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
     let asked = Call::Range(range(0x10, 1, PRIVATE, false));
     assert_eq!(asked_of(&host)[0], asked);
 }

@@ -19,7 +19,7 @@ fn respond(host: &mut Host, msr: u64) -> u64 {
     host.msr = msr;
     host.log.clear();
     host.counts.clear();
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(host.page.accesses(), 0);
     host.msr
 }
@@ -51,7 +51,7 @@ fn a_registered_page_is_answered_until_another_is_registered() {
     assert_eq!(asked_of(&host)[0], Call::Register(GPA));
     assert_eq!(host.counts, [(Kind::MsrRegisterGpa, Action::NO_ACTION)]);
     let mut host = host.request(ExitCode::HV_FEATURES, 0, 0, &[]);
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0x13));
 
     let mut host = Host::snp();
@@ -59,7 +59,7 @@ fn a_registered_page_is_answered_until_another_is_registered() {
     let host = host.request(ExitCode::HV_FEATURES, 0, 0, &[]);
     let mut host = host;
     host.counts.clear();
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (2, 1));
 }
 
@@ -67,7 +67,7 @@ fn a_registered_page_is_answered_until_another_is_registered() {
 fn a_guest_without_snp_registers_nothing() {
     let mut host = Host::new().request(ExitCode::HV_FEATURES, 0, 0, &[]);
     host.snp.registered = u64::MAX;
-    assert_eq!(host.vmgexit(), AfterExit::Resume);
+    assert_eq!(host.vmgexit(), AfterExit::RESUME);
     assert_eq!(infos(&host), (0, 0));
 }
 
@@ -106,7 +106,7 @@ fn a_page_changes_by_the_msr() {
         let mut host = Host::snp();
         let msr = (operation << 52) | 0x1234_5000 | 0x14;
         host.msr = msr;
-        assert_eq!(host.vmgexit(), AfterExit::Userspace);
+        assert_eq!(host.vmgexit(), AfterExit::USERSPACE);
         let range = PageRange {
             gpa: 0x1234_5000,
             pages: 1,
