@@ -19,6 +19,7 @@
 ## make changeover   remove and insert the module each second while two guests boot (GUEST=sev-es, sev-snp)
 ## make fairness     a limit on SEV-SNP guests' messages to the secure processor: they get their answers in the end
 ## make kernels      each kernel of scripts/kernels: the demo, and the tests on emulated hosts
+## make debug-test   the tests on a kernel that finds fault; the first time, it is built, for half an hour
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -45,7 +46,7 @@ all:
 	@scripts/setup root kernel module
 endif
 
-demo test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test:
+demo test debug-test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test:
 	@scripts/$@
 
 kernels:
@@ -74,4 +75,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test kernels vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help
+.PHONY: all demo test debug-test kernels vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help

@@ -12,6 +12,12 @@ new_run() {
 	rm -rf --one-file-system "$run"
 	mkdir -p "$run/payload"
 	cp "$top"/scripts/host/{init,lib.sh,ktap.sh,module.sh} "$run/payload/"
+	# A debugging kernel is slow, and its reports are told from those that C's handler brings as well.
+	factor=1
+	if [ -f "$own/kernel/factor" ]; then
+		factor=$(cat "$own/kernel/factor")
+		cp "$own/kernel/factor" "$top/scripts/debug/"{reports.awk,inherited} "$run/payload/"
+	fi
 }
 
 # add_module: put ghcb_rs.ko into the payload.
@@ -35,7 +41,7 @@ add_guests() {
 boot_host() {
 	local limit=$1 status=0
 	shift
-	in_root timeout --foreground "$limit" bash /checkout/scripts/boot "/cache/log/${run##*/}" "$@" \
+	in_root timeout --foreground "$((limit * factor))" bash /checkout/scripts/boot "/cache/log/${run##*/}" "$@" \
 		</dev/null 2>"$run/emulator" | tee "$run/output" || status=${PIPESTATUS[0]}
 	rm -rf --one-file-system "$run/payload"
 	return "$status"

@@ -11,6 +11,13 @@ events=/sys/kernel/debug/ghcb_rs/events
 # shellcheck disable=SC2034 # used by those who source this
 snp_programs=(ghcb_{register,psc,psc_race,request,creation,features}_test)
 
+# How many times as long as on Debian's kernel everything may take. A debugging kernel is slow.
+factor=1
+[ ! -f /payload/factor ] || factor=$(cat /payload/factor)
+
+# limited SECONDS COMMAND...: end a program that takes longer.
+limited() { timeout "$(($1 * factor))" "${@:2}"; }
+
 # load_kvm [PARAMETER...]: Debian's own kvm_amd, with SEV-ES unless told otherwise.
 load_kvm() {
 	modprobe ccp || return
@@ -19,7 +26,7 @@ load_kvm() {
 
 # settled: wait until no task is between the two handlers any more.
 settled() {
-	for _ in $(seq 1 100); do
+	for _ in $(seq 1 "$((100 * factor))"); do
 		[ "$(cat "$patch/transition" 2>/dev/null || echo 0)" = 1 ] || return 0
 		sleep 0.1
 	done
@@ -33,13 +40,13 @@ enable() { insmod "$module" "$@" && settled; }
 # disable: give the handler back and take the module out.
 disable() {
 	echo 0 >"$patch/enabled" || return
-	for _ in $(seq 1 100); do
+	for _ in $(seq 1 "$((100 * factor))"); do
 		[ -e "$patch" ] || break
 		sleep 0.1
 	done
 	[ ! -e "$patch" ] || return
 	# The last reference goes a moment after the directory.
-	for _ in $(seq 1 20); do
+	for _ in $(seq 1 "$((20 * factor))"); do
 		rmmod ghcb_rs 2>/dev/null && return
 		sleep 0.1
 	done
@@ -54,6 +61,19 @@ kernel_is_well() {
 	! dmesg | grep -E 'cut here|BUG:|Oops|general protection fault|Call Trace|rcu:.*stall|blocked for more'
 }
 
+# A debugging kernel reports in more ways, and C's part in a report is proved on the C handler: see scripts/debug. It goes
+# on, so that one report does not hide another.
+if [ -f /payload/reports.awk ]; then
+	kernel_is_well() {
+		local reports
+		reports=$(dmesg | awk -v inherited=/payload/inherited -f /payload/reports.awk)
+		[ -n "$reports" ] || return 0
+		printf '%s\n' "$reports"
+		dmesg -C
+		return 1
+	}
+fi
+
 # cbit: where the C-bit is, and how many address bits it costs, as QEMU wants it said. CPUID 0x8000001F, EBX.
 cbit() {
 	local ebx
@@ -66,7 +86,7 @@ cbit() {
 # encrypted_guest VCPUS OPTION...: boot the kernel and initrd of the payload as the guest sev0, with $guest_parameters for
 # its kernel; its console comes out. One that hangs is ended.
 encrypted_guest() {
-	timeout --foreground 1200 qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 256 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
+	timeout --foreground "$((1200 * factor))" qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 256 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
 		-kernel /payload/vmlinuz -initrd /payload/initrd.gz \
 		-append "console=ttyS0 panic=-1 rdinit=/init ${guest_parameters:-}" </dev/null
 }

@@ -16,7 +16,7 @@ answered_in_rust() {
 	[ "$after" -gt "$before" ]
 }
 
-smoke() { timeout 120 kselftests/sev_smoke_test; }
+smoke() { limited 120 kselftests/sev_smoke_test; }
 
 # answered_in_c: the smoke test passes, with the module out.
 answered_in_c() { [ ! -e "$patch" ] && smoke; }
@@ -31,7 +31,7 @@ clean() {
 
 # A kvm_amd that was told to leave SEV-ES alone: the module waits beside it, and changes nothing.
 without_sev_es() {
-	clean && load_kvm sev=1 sev_es=0 && enable && timeout 60 kselftests/set_sregs_test && [ "$(total 2)" = 0 ]
+	clean && load_kvm sev=1 sev_es=0 && enable && limited 60 kselftests/set_sregs_test && [ "$(total 2)" = 0 ]
 }
 
 # load_other: a kvm_amd that has another build ID.
@@ -95,7 +95,7 @@ dead_ftrace_under_module() {
 	local stays='ftrace has shut itself down and does not give functions of kvm_amd back'
 	clean && load_kvm && enable && insmod dead_ftrace.ko && answered_in_rust smoke && dmesg -C || return
 	echo 0 >"$patch/enabled"
-	for _ in $(seq 1 100); do
+	for _ in $(seq 1 "$((100 * factor))"); do
 		[ -e "$patch" ] || break
 		sleep 0.1
 	done
