@@ -15,15 +15,15 @@ known=/checkout/scripts/kernels
 # versions RELEASE: those of its headers package that the archive has, newest first.
 versions() { apt-cache madison "linux-headers-$1" 2>/dev/null | awk -F ' *\\| *' '{ print $2 }' | sort -rVu; }
 
-# candidates: lines "RELEASE VERSION", the best first: the one that was asked for; those that are known to work, newest first; then
-# any other, newest first.
+# candidates: lines "RELEASE VERSION", the best first: the one that was asked for; those that are known to work, as they are
+# listed; then any other, newest first.
 candidates() {
 	local release version
 	if [ -n "${GHCB_RS_KERNEL:-}" ]; then
 		versions "$GHCB_RS_KERNEL" | sed "s/^/$GHCB_RS_KERNEL /"
 		return
 	fi
-	grep -v '^#' "$known" | sort -rV | while read -r release version; do
+	grep -v '^#' "$known" | while read -r release version; do
 		! versions "$release" | grep -qxF "$version" || echo "$release $version"
 	done
 	apt-cache search --names-only '^linux-headers-[0-9][^-]*-amd64$' | cut -d ' ' -f 1 | sort -rV | head -n 8 |
@@ -53,9 +53,9 @@ if [ -z "$found" ] && [ -n "${GHCB_RS_KERNEL:-}" ]; then
 fi
 [ -n "$found" ] || die "none of Debian's kernels was built with Rust by $rustc: set-up knows no tree for it."
 echo "kernel $kernel, version $version"
-grep -qxF "$kernel $version" "$known" || touch untried
+echo "$version" >version
 newest=$(apt-cache search --names-only '^linux-headers-[0-9][^-]*-amd64$' | sed 's/^linux-headers-//; s/ .*//' | sort -rV | head -n 1)
-[ "$(printf '%s\n' "$newest" "$kernel" | sort -rV | head -n 1)" = "$kernel" ] || echo "$newest" >newer
+echo "$newest $(versions "$newest" | head -n 1)" >newest
 
 series=$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$kernel")
 apt-get download -q "linux-source-$series=$version" \
