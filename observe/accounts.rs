@@ -26,7 +26,7 @@ use core::{
     sync::atomic::{AtomicPtr, AtomicU8, Ordering},
 };
 use kernel::{
-    alloc::flags::{__GFP_NOWARN, GFP_NOWAIT},
+    alloc::flags::{GFP_NOWAIT, __GFP_NOWARN},
     bindings::callback_head,
     prelude::*,
     sync::global_lock,
