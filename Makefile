@@ -20,6 +20,8 @@
 ## make fairness     a limit on SEV-SNP guests' messages to the secure processor: they get their answers in the end
 ## make kernels      each kernel of scripts/kernels: the demo, and the tests on emulated hosts
 ## make debug-test   the tests on a kernel that finds fault; the first time, it is built, for half an hour
+## make kit          all that is needed to try it on a host with the processor for it, in ghcb-kit-VERSION.tar.xz
+## make kit-test     the kit on emulated hosts, some of which differ on purpose (SCALE=)
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -46,7 +48,7 @@ all:
 	@scripts/setup root kernel module
 endif
 
-demo test debug-test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test:
+demo test debug-test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test kit kit-test:
 	@scripts/$@
 
 kernels:
@@ -67,7 +69,7 @@ clean:
 	@find . -path ./.git -prune -o -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
 		-o -name '.*.cmd' -o -name '.*.d' -o -name '*_generated.rs' -o -name features_generated -o -name '*.rmeta' -o -name '.*.checked' \
 		-o -name Module.symvers -o -name modules.order \) -exec rm -f {} +
-	@rm -rf target selftests/target selftests/out fuzz/target
+	@rm -rf target selftests/target selftests/out fuzz/target ghcb-kit-*.tar.xz
 
 distclean: clean
 	@scripts/cache remove
@@ -75,4 +77,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test debug-test kernels vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help
+.PHONY: all demo test debug-test kernels kit kit-test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help

@@ -219,8 +219,8 @@ const struct test memory_tests[] = {
     { "the host reads scrambled private memory", host_reads },
     { "the host reads private memory that the guest is at work in", contended },
     { "the host's write destroys private memory", host_writes },
-    { "a device reads scrambled private memory", device_reads },
-    { "a device's write destroys private memory", device_writes },
+    { "a device reads scrambled private memory", device_reads, INVASIVE },
+    { "a device's write destroys private memory", device_writes, INVASIVE },
     { "DBG_DECRYPT and DBG_ENCRYPT see what the guest sees", debug_decrypt },
     { "an access without the C-bit sees what the host sees", alias },
     { NULL, NULL }

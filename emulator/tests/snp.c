@@ -452,8 +452,8 @@ const struct test snp_tests[] = {
     { "SNP: a CPU starts from a VMSA of the guest's", ap },
     { "SNP, SEV-ES, SEV and plain guests at once", together },
     { "SNP_PLATFORM_STATUS by ioctl", platform_status },
-    { "SNP_COMMIT by ioctl", commit },
-    { "SNP_VLEK_LOAD of what nobody wrapped", vlek },
-    { "SNP_SHUTDOWN_EX and SNP_INIT_EX: a guest before and one after", again },
+    { "SNP_COMMIT by ioctl", commit, INVASIVE },
+    { "SNP_VLEK_LOAD of what nobody wrapped", vlek, INVASIVE },
+    { "SNP_SHUTDOWN_EX and SNP_INIT_EX: a guest before and one after", again, INVASIVE },
     { NULL, NULL }
 };

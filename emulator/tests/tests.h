@@ -9,7 +9,10 @@
 struct test {
     const char *name;
     bool (*run)(void);
+    bool invasive;              /* changes what outlives it: a disk, the platform */
 };
+
+#define INVASIVE true
 
 extern const struct test cpu_tests[], vcpu_tests[], event_tests[], firmware_tests[],
                          memory_tests[], paging_tests[], certificate_tests[], session_tests[],

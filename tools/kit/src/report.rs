@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What came of it: one file of JSON, and the same as text.
+
+use crate::facts::Facts;
+use crate::ktap::{Test, Verdict};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a phase ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// All of it passed.
+    Passed,
+    /// Something did not.
+    Failed,
+    /// It does not apply to this host, or was not asked for.
+    Skipped,
+    /// The user interrupted it.
+    Interrupted,
+}
+
+/// A phase that was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseReport {
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub end: End,
+    /// Why, unless it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Its tests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<Test>,
+    /// Lines for machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<String>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of the kit.
+    pub kit: String,
+    /// The host.
+    pub facts: Facts,
+    /// The phases that were reached, in their order.
+    pub phases: Vec<PhaseReport>,
+    /// Why the host is not as it was, if it is not.
+    pub left_behind: Option<String>,
+}
+
+impl Report {
+    /// Whether all phases that were reached passed or were skipped, and nothing was left behind.
+    pub fn is_good(&self) -> bool {
+        let is_bad = |phase: &PhaseReport| matches!(phase.end, End::Failed | End::Interrupted);
+        !self.phases.iter().any(is_bad) && self.left_behind.is_none()
+    }
+
+    /// Whether the user interrupted it.
+    pub fn is_interrupted(&self) -> bool {
+        self.phases
+            .iter()
+            .any(|phase| phase.end == End::Interrupted)
+    }
+
+    /// Name for its files.
+    pub fn name(&self) -> String {
+        format!("ghcb-report-{}", self.facts.kernel)
+    }
+}
+
+impl fmt::Display for PhaseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |verdict| {
+            self.tests
+                .iter()
+                .filter(|test| test.verdict == verdict)
+                .count()
+        };
+        let end = match self.end {
+            End::Passed => "passed",
+            End::Failed => "FAILED",
+            End::Skipped => "skipped",
+            End::Interrupted => "interrupted",
+        };
+        write!(f, "{:<12}{end:<12}", self.name)?;
+        if !self.tests.is_empty() {
+            write!(
+                f,
+                "{} passed, {} failed, {} skipped",
+                count(Verdict::Pass),
+                count(Verdict::Fail),
+                count(Verdict::Skip)
+            )?;
+        }
+        writeln!(f)?;
+        if let Some(why) = &self.why {
+            writeln!(f, "            {why}")?;
+        }
+        for test in self
+            .tests
+            .iter()
+            .filter(|test| test.verdict == Verdict::Fail)
+        {
+            writeln!(f, "            not ok: {}", test.name)?;
+            for note in &test.notes {
+                writeln!(f, "                {note}")?;
+            }
+        }
+        for figures in &self.figures {
+            writeln!(f, "            {figures}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = &self.facts;
+        writeln!(f, "ghcb_rs kit {}", self.kit)?;
+        writeln!(f, "processor   {} ({})", facts.processor, facts.signature)?;
+        writeln!(f, "kernel      {}", facts.kernel)?;
+        writeln!(
+            f,
+            "encryption  {}, C-bit {}, {} ASIDs, SEV alone from {}, SVM {}",
+            facts.encryption, facts.c_bit, facts.asids, facts.first_sev_asid, facts.svm_features
+        )?;
+        writeln!(f, "kvm_amd     {}", facts.kvm_amd.join(" "))?;
+        for phase in &self.phases {
+            write!(f, "{phase}")?;
+        }
+        match &self.left_behind {
+            None => writeln!(f, "The host is as it was."),
+            Some(why) => writeln!(f, "THE HOST IS NOT AS IT WAS: {why}"),
+        }
+    }
+}
