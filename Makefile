@@ -22,6 +22,8 @@
 ## make debug-test   the tests on a kernel that finds fault; the first time, it is built, for half an hour
 ## make kit          all that is needed to try it on a host with the processor for it, in ghcb-kit-VERSION.tar.xz
 ## make kit-test     the kit on emulated hosts, some of which differ on purpose (SCALE=)
+## make deb          Debian packages of the module, for DKMS, and of the tools, in deb/
+## make operator-test an operator's day: packages, Secure Boot, ghcb-check on hosts that lack one thing, ghcbstat beside guests
 ## make vm           a shell on the emulated host
 ## make update       next time, look for newer packages
 ## make clean        remove what a build leaves in the checkout
@@ -48,7 +50,7 @@ all:
 	@scripts/setup root kernel module
 endif
 
-demo test debug-test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test kit kit-test:
+demo test debug-test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test kit kit-test operator-test deb:
 	@scripts/$@
 
 kernels:
@@ -69,7 +71,7 @@ clean:
 	@find . -path ./.git -prune -o -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
 		-o -name '.*.cmd' -o -name '.*.d' -o -name '*_generated.rs' -o -name features_generated -o -name '*.rmeta' -o -name '.*.checked' \
 		-o -name Module.symvers -o -name modules.order \) -exec rm -f {} +
-	@rm -rf target selftests/target selftests/out fuzz/target ghcb-kit-*.tar.xz
+	@rm -rf target selftests/target selftests/out fuzz/target tools/target deb ghcb-kit-*.tar.xz
 
 distclean: clean
 	@scripts/cache remove
@@ -77,4 +79,4 @@ distclean: clean
 help:
 	@sed -n 's/^## \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all demo test debug-test kernels kit kit-test vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help
+.PHONY: all demo test debug-test kernels kit kit-test operator-test deb vm changeover fairness bench soak lifecycle mutants kselftests emulator-test emulator-soak check coverage fuzz update clean distclean help

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# A machine on which the packages are installed: the stable release with the kernel of the emulated host, its headers and its
+# source, all that ghcb-rs-dkms depends on, lintian, and a firmware for virtual machines with what writes to its variables.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+cd "$1"
+kernel=$(cat /cache/kernel/release)
+version=$(sed -n "s/^$kernel //p" /checkout/scripts/kernels)
+[ -n "$version" ] || version=$(apt-cache madison "linux-headers-$kernel" | awk -F ' *\\| *' 'NR == 1 { print $2 }')
+
+series=$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$kernel")
+
+# What the package depends on, but for versions.
+mapfile -t packages < <(sed -n 's/^Depends: //p' /checkout/tools/debian/dkms/control | sed 's/([^)]*)//g' | tr -d ' ' | tr , '\n')
+for package in "linux-source-$series" "linux-"{headers,modules,binary}"-$kernel"; do
+	packages+=("$package=$version")
+done
+
+grep '^deb ' /etc/apt/sources.list |
+	mmdebstrap --mode=root --variant=apt --skip=cleanup/apt/lists \
+		--include="$(printf '%s\n' "${packages[@]}" lintian ovmf python3-virt-firmware | paste -s -d ,)" \
+		--aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		trixie tree -
+rm -f tree/var/cache/apt/archives/*.deb
