@@ -23,6 +23,14 @@ new_run() {
 # add_module: put ghcb_rs.ko into the payload.
 add_module() { cp "$own/module/ghcb_rs.ko" "$run/payload/"; }
 
+# add_tools: put the tools for operators into the payload, what they look at besides the running kernel, and a small guest.
+add_tools() {
+	cp -r "$cache/operator" "$run/payload/tools"
+	cp "$own/kernel/headers/.config" "$run/payload/config"
+	mkdir "$run/payload/kselftests"
+	cp "$own/kselftests/x86/sev_smoke_test" "$run/payload/kselftests/"
+}
+
 # add_guests GUESTS: put whole guests into the payload, and what runs and verifies them (emulator/tests/guests).
 add_guests() {
 	cp "$own/kernel/vmlinuz" "$own/guest/initrd.gz" "$own/guest/expected" "$cache/behaviours/snp_owner" \
@@ -45,6 +53,57 @@ boot_host() {
 		</dev/null 2>"$run/emulator" | tee "$run/output" || status=${PIPESTATUS[0]}
 	rm -rf --one-file-system "$run/payload"
 	return "$status"
+}
+
+passed=0
+failed=0
+
+# count FILE: add up a run's KTAP lines; what was planned and did not run has failed.
+count() {
+	local planned ok not_ok missing
+	planned=$(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$1" | head -n 1)
+	ok=$(grep -cE '^ok [0-9]' "$1" || true)
+	not_ok=$(grep -cE '^not ok [0-9]' "$1" || true)
+	missing=$((${planned:-1} - ok - not_ok))
+	if [ "$missing" -ne 0 ]; then
+		say "error: of ${planned:-an unknown number of} planned tests, $((ok + not_ok)) ran: see $1 and $run/console"
+	fi
+	passed=$((passed + ok))
+	failed=$((failed + not_ok + ${missing#-}))
+}
+
+# check_hosts NAME: ghcb-check on a host with SEV-ES that lacks one thing after the other, and on one without SEV.
+check_hosts() {
+	echo "# ghcb-check on a host with SEV-ES, which lacks one thing after the other"
+	new_run "$1-check"
+	add_module
+	add_tools
+	cp "$own/module"/{other-kvm-amd,other-kvm,for-other-vmlinux,second_patch,dead_ftrace}.ko "$run/payload/"
+	cp "$top/scripts/host/check-host" "$run/payload/run"
+	boot_host 900 || true
+	count "$run/output"
+
+	echo "# ghcb-check on a host without SEV"
+	new_run "$1-check-plain"
+	add_module
+	add_tools
+	cp "$top/scripts/host/check-plain" "$run/payload/run"
+	boot_host 120 --plain || true
+	count "$run/output"
+}
+
+# beside NAME GUEST [OPTION...]: ghcbstat on a host with a guest of that kind.
+beside() {
+	echo "# ghcbstat beside a guest with ${2^^}"
+	new_run "$1-stat-$2"
+	add_module
+	add_tools
+	cp -r "$cache/selftests/out" "$run/payload/selftests"
+	cp "$own/kernel/vmlinuz" "$own/guest/initrd.gz" "$run/payload/"
+	echo "$2" >"$run/payload/kind"
+	cp "$top/scripts/host/stat" "$run/payload/run"
+	boot_host 900 "${@:3}" || true
+	count "$run/output"
 }
 
 # end_of_run STATUS: say where the logs are when a run went wrong, and end with its exit code.

@@ -84,9 +84,10 @@ cbit() {
 }
 
 # encrypted_guest VCPUS OPTION...: boot the kernel and initrd of the payload as the guest sev0, with $guest_parameters for
-# its kernel; its console comes out. One that hangs is ended.
+# its kernel, and $guest_name as its name; its console comes out. One that hangs is ended.
 encrypted_guest() {
 	timeout --foreground "$((1200 * factor))" qemu-system-x86_64 -enable-kvm -cpu host -smp "$1" -m 256 -nographic -nodefaults -no-reboot -serial stdio "${@:2}" \
+		-name "guest=${guest_name:-guest}" \
 		-kernel /payload/vmlinuz -initrd /payload/initrd.gz \
 		-append "console=ttyS0 panic=-1 rdinit=/init ${guest_parameters:-}" </dev/null
 }
