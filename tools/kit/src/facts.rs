@@ -59,7 +59,7 @@ impl Facts {
             kernel: text("/proc/sys/kernel/osrelease"),
             encryption: format!("{:#x}", encryption[0]),
             c_bit: encryption[1] & 0x3f,
-            reduced_address_bits: encryption[1] >> 6 & 0x3f,
+            reduced_address_bits: (encryption[1] >> 6) & 0x3f,
             asids: encryption[2],
             first_sev_asid: encryption[3],
             svm_features: format!("{:#x}", leaf(SVM)[3]),
