@@ -55,8 +55,8 @@ pub(crate) fn count(vcpu: &impl Vcpu, kind: Kind) {
 #[inline(never)]
 pub(crate) fn complain(vcpu: &impl Vcpu, msr: GhcbMsr, dump: bool, complaint: &Complaint) {
     if let Some((kind, refusal)) = complaint.refusal() {
-        accounts::count_error(vcpu, kind, refusal);
-        failures::keep(vcpu, msr, complaint, kind, refusal);
+        let vm = accounts::count_error(vcpu, kind, refusal);
+        failures::keep(vm, vcpu.number(), msr, complaint, kind, refusal);
     }
     log::complain(vcpu.number(), msr, dump, complaint);
 }

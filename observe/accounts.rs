@@ -140,11 +140,17 @@ fn count_elsewhere(vcpu: &impl Vcpu, kind: Kind) {
     }
 }
 
-/// Counts an error reply to a vCPU that this task runs.
-pub(super) fn count_error(vcpu: &impl Vcpu, kind: Kind, refusal: Refusal) {
+/// Counts an error reply to a vCPU that this task runs. Returns the name of its VM, which is found on the way.
+pub(super) fn count_error(vcpu: &impl Vcpu, kind: Kind, refusal: Refusal) -> VmName {
     match of(vcpu) {
-        Some(account) => account.counts.count_error(kind, refusal),
-        None => REST.share_error(kind, refusal),
+        Some(account) => {
+            account.counts.count_error(kind, refusal);
+            account.vm
+        }
+        None => {
+            REST.share_error(kind, refusal);
+            vcpu.vm()
+        }
     }
 }
 

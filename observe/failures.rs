@@ -69,12 +69,12 @@ struct Answers {
 
 impl Failure {
     /// One about nothing yet.
-    fn new(vcpu: &impl Vcpu, msr: GhcbMsr, kind: Kind, reason: u8) -> Self {
+    fn new(vm: VmName, vcpu: u32, msr: GhcbMsr, kind: Kind, reason: u8) -> Self {
         Self {
             // SAFETY: In a task, with the clock running.
             time: unsafe { ktime_get() } as u64,
-            vm: vcpu.vm(),
-            vcpu: vcpu.number(),
+            vm,
+            vcpu,
             kind: kind as u8,
             reason,
             msr,
@@ -100,7 +100,8 @@ impl Failure {
         let (exception, expected) = (self.answers.exception, self.answers.expected);
         let flags = u64::from(exception.is_some()) | u64::from(self.answers.infos.is_some()) << 1;
         let [info1, info2] = self.answers.infos.unwrap_or_default();
-        let words = [
+        let [vm_0, vm_1, vm_2] = self.vm.words();
+        [
             self.time,
             bytes([self.kind, self.reason, expected.0, exception.unwrap_or(0)]) << 32
                 | u64::from(self.vcpu),
@@ -120,15 +121,10 @@ impl Failure {
             self.answers.msr,
             info1,
             info2,
-        ];
-        let mut record = [0; WORDS];
-        for (to, from) in record
-            .iter_mut()
-            .zip(words.into_iter().chain(self.vm.words()))
-        {
-            *to = from;
-        }
-        record
+            vm_0,
+            vm_1,
+            vm_2,
+        ]
     }
 
     fn decode(record: &[u64; WORDS]) -> Self {
@@ -238,13 +234,14 @@ impl Display for Answers {
 
 /// Keeps a request that was refused.
 pub(super) fn keep(
-    vcpu: &impl Vcpu,
+    vm: VmName,
+    vcpu: u32,
     msr: GhcbMsr,
     complaint: &Complaint,
     kind: Kind,
     refusal: Refusal,
 ) {
-    let mut failure = Failure::new(vcpu, msr, kind, refusal as u8);
+    let mut failure = Failure::new(vm, vcpu, msr, kind, refusal as u8);
     match complaint {
         Complaint::Refused {
             exit,
@@ -266,7 +263,8 @@ pub(super) fn keep(
 
 /// Keeps an answer of C's that nobody expected.
 pub(super) fn keep_unexplained(vcpu: &impl Vcpu, foresight: &Foresight, c: &CAnswer) {
-    let mut failure = Failure::new(vcpu, foresight.msr, foresight.kind, UNEXPLAINED);
+    let (vm, number) = (vcpu.vm(), vcpu.number());
+    let mut failure = Failure::new(vm, number, foresight.msr, foresight.kind, UNEXPLAINED);
     if let Some(request) = &foresight.request {
         failure.fill(request);
     }

@@ -56,11 +56,12 @@ impl VmName {
     }
 
     /// Its bytes as words.
-    pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.chunks(size_of::<u64>()).map(|chunk| {
-            let byte = |word, byte: &u8| word << 8 | u64::from(*byte);
-            chunk.iter().rev().fold(0, byte)
-        })
+    pub(super) fn words(&self) -> [u64; Self::WORDS] {
+        let mut words = [0; Self::WORDS];
+        for (word, bytes) in words.iter_mut().zip(self.0.chunks_exact(size_of::<u64>())) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        words
     }
 
     /// What [`words()`](Self::words) has made of it.
