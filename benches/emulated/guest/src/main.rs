@@ -10,7 +10,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use mailbox::Mailbox;
-use order::{Order, Store};
+use order::{Order, Row, Store};
 
 /// First instruction of each vCPU.
 ///
@@ -37,10 +37,19 @@ fn carry_out(order: &Order, page: u64, samples: u64) {
         for Store { offset, value } in order.stores.iter().take(stores) {
             word(page + offset.load(Relaxed)).store(value.load(Relaxed), Relaxed);
         }
+        write_row(page, &order.row);
         let time = round_trip(msr);
         word(samples + sample * 8).store(time, Relaxed);
     }
     order.msr_after.store(ghcb_msr(), Relaxed);
+}
+
+fn write_row(page: u64, row: &Row) {
+    let mut value = row.first.load(Relaxed);
+    for number in 0..row.count.load(Relaxed) {
+        word(page + row.offset.load(Relaxed) + number * 8).store(value, Relaxed);
+        value = value.wrapping_add(row.step.load(Relaxed));
+    }
 }
 
 /// The shared word at `address`.

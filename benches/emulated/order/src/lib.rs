@@ -43,6 +43,8 @@ pub struct Order {
     pub msr_after: AtomicU64,
     /// Words that each request writes into the page before the VMGEXIT.
     pub stores: [Store; STORES],
+    /// A row of words that it writes, too.
+    pub row: Row,
 }
 
 /// One word of a request.
@@ -52,6 +54,19 @@ pub struct Store {
     pub offset: AtomicU64,
     /// The word.
     pub value: AtomicU64,
+}
+
+/// Words side by side, of which each is larger than the one before by the same number.
+#[repr(C)]
+pub struct Row {
+    /// How many.
+    pub count: AtomicU64,
+    /// Offset of the first one in the page.
+    pub offset: AtomicU64,
+    /// The first one.
+    pub first: AtomicU64,
+    /// What is added for the next.
+    pub step: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Order>() <= PAGE as usize);

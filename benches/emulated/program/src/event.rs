@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The events that are measured: what the guest asks, and what has to come back.
 
+pub mod snp;
+
 use crate::Handler;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
@@ -10,6 +12,7 @@ use ghcb_rs::ghcb_abi::reply::{Action, ErrorReason};
 use mailbox::map;
 use vmm::exchange::request::Request;
 use vmm::exchange::userspace::{map_gpa_range, MAP_GPA_RANGE};
+use vmm::launch::kind::Kind;
 
 /// A port that userspace serves.
 const PORT: u16 = 0x500;
@@ -55,7 +58,8 @@ impl Group {
         }
     }
 
-    fn of(name: &str) -> Self {
+    /// That of an event.
+    pub fn of(name: &str) -> Self {
         match name {
             "cpuid" => Self::Cpuid,
             "msr_read" | "msr_write" => Self::Msr,
@@ -67,12 +71,19 @@ impl Group {
     }
 }
 
+/// Own targets of what KVM serves, of what userspace serves, and of page state changes.
+pub const OWN_KVM: f64 = 0.2;
+pub const OWN_USERSPACE: f64 = 0.35;
+pub const OWN_PAGE_STATE_CHANGE: f64 = 0.5;
+
 /// Most that Rust's own cost may be, as a part of C's own: what lies above the floor and KVM's emulation.
 pub fn own_target(name: &str) -> f64 {
-    if name.ends_with("_user") || [OUTS, INS].contains(&name) {
-        0.35
+    if name.starts_with(snp::PAGE_STATE_CHANGE) {
+        OWN_PAGE_STATE_CHANGE
+    } else if name.ends_with("_user") || [OUTS, INS].contains(&name) {
+        OWN_USERSPACE
     } else {
-        0.2
+        OWN_KVM
     }
 }
 
@@ -109,6 +120,7 @@ impl Emulated {
     const NONE: Self = Self::new(0, 0, 0);
     const CPUID: Self = Self::new(1, 0, 0);
     const RDTSC: Self = Self::new(6, 0, 0);
+    const MAP_GPA_RANGE: Self = Self::new(9, MAP_GPA_RANGE, 0);
 
     const fn new(operation: u64, operand: u64, length: u64) -> Self {
         Self {
@@ -128,12 +140,12 @@ impl Emulated {
 pub struct Event {
     /// Name in the report.
     pub name: &'static str,
-    pub group: Group,
     /// Bytes that it moves, where that varies.
     pub length: u64,
     pub ask: Ask,
     pub owed: Owed,
-    emulated: Emulated,
+    /// `None` if `benches/floor` cannot.
+    emulated: Option<Emulated>,
     /// Whether kvm_amd's C function answers it at all.
     in_c: bool,
 }
@@ -142,24 +154,35 @@ impl Event {
     fn page(name: &'static str, request: Request, emulated: Emulated) -> Self {
         Self {
             name,
-            group: Group::of(name),
             length: 0,
             ask: Ask::Page(request),
             owed: Owed::Exit(Action::NO_ACTION.0.into(), None),
-            emulated,
+            emulated: Some(emulated),
             in_c: true,
         }
     }
 
-    /// Whether this handler survives the event.
+    fn by_msr(name: &'static str, asked: MsrRequest, answer: MsrInfo, emulated: Emulated) -> Self {
+        Self {
+            ask: Ask::Msr(asked),
+            owed: Owed::Msr(answer),
+            ..Self::page(name, Request::new(ExitCode(0), 0, 0), emulated)
+        }
+    }
+
+    /// Whether this handler knows the event.
     pub fn is_answered_by(&self, handler: Handler) -> bool {
-        self.in_c || handler != Handler::C
+        match handler {
+            Handler::C => self.in_c,
+            Handler::Emulation => self.emulated.is_some(),
+            Handler::Rust | Handler::Floor => true,
+        }
     }
 
     /// Value of the GHCB MSR, where the page lies at `gpa`.
     pub fn msr(&self, handler: Handler, gpa: u64) -> u64 {
         match (handler, &self.ask) {
-            (Handler::Emulation, _) => self.emulated.msr(),
+            (Handler::Emulation, _) => self.emulated.map_or(0, Emulated::msr),
             (_, Ask::Page(_)) => gpa,
             (_, Ask::Msr(request)) => request.encode().0,
         }
@@ -208,8 +231,16 @@ fn cpuid() -> Event {
     Event::page("cpuid", request, Emulated::CPUID)
 }
 
-/// Every event, once.
-pub fn all() -> Vec<Event> {
+/// Every event of such a guest, once.
+pub fn all(guest: Kind) -> Vec<Event> {
+    let mut events = common_to_all();
+    if guest.is_snp() {
+        events.extend(snp::events());
+    }
+    events
+}
+
+fn common_to_all() -> Vec<Event> {
     let msr = |write: u64, index: u64| {
         let request = Request::new(ExitCode::MSR, write, 0).with(Field::Rcx, index);
         let request = match write {
@@ -224,8 +255,10 @@ pub fn all() -> Vec<Event> {
     add("msr_write", msr(1, MTRR_BASE));
     add("msr_read_user", msr(0, USER_MSR.into()));
     add("msr_write_user", msr(1, USER_MSR.into()));
-    let emulated = Emulated::new(9, MAP_GPA_RANGE, 0);
-    add("hypercall_user", (map_gpa_range(1), emulated));
+    add(
+        "hypercall_user",
+        (map_gpa_range(1), Emulated::MAP_GPA_RANGE),
+    );
     add("ioio_out1_user", out(PORT, IoSize::Byte));
     add("ioio_out4_user", out(PORT, IoSize::Dword));
     add("ioio_in1_user", input(PORT, IoSize::Byte));
@@ -258,32 +291,23 @@ pub fn all() -> Vec<Event> {
         ),
         ..Event::page("error_reply", missing, Emulated::NONE)
     });
-    for (name, request, response) in [
-        (
-            "msr_sev_info",
-            MsrRequest::SevInfo,
-            MsrInfo::SEV_INFO_RESPONSE,
-        ),
-        (
-            "msr_cpuid",
-            MsrRequest::Cpuid {
-                function: 0,
-                register: CpuidRegister::Eax,
-            },
-            MsrInfo::CPUID_RESPONSE,
-        ),
-    ] {
-        let emulated = if response == MsrInfo::CPUID_RESPONSE {
-            Emulated::CPUID
-        } else {
-            Emulated::NONE
-        };
-        events.push(Event {
-            ask: Ask::Msr(request),
-            owed: Owed::Msr(response),
-            ..Event::page(name, Request::new(ExitCode(0), 0, 0), emulated)
-        });
-    }
+    let asked = MsrRequest::SevInfo;
+    events.push(Event::by_msr(
+        "msr_sev_info",
+        asked,
+        MsrInfo::SEV_INFO_RESPONSE,
+        Emulated::NONE,
+    ));
+    let asked = MsrRequest::Cpuid {
+        function: 0,
+        register: CpuidRegister::Eax,
+    };
+    events.push(Event::by_msr(
+        "msr_cpuid",
+        asked,
+        MsrInfo::CPUID_RESPONSE,
+        Emulated::CPUID,
+    ));
     events
 }
 
@@ -295,7 +319,7 @@ pub fn common() -> Vec<Event> {
         "ioio_out1_kernel",
         "mmio_write4_kernel",
     ];
-    let mut events = all();
+    let mut events = common_to_all();
     events.retain(|event| names.contains(&event.name));
     events
 }

@@ -12,6 +12,7 @@ mod result;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use vmm::launch::kind::Kind;
 
 /// Who answers VMGEXITs while this program measures; the caller has seen to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -41,6 +42,9 @@ enum Command {
     Report {
         /// Its output; lines of other programs may stand between.
         input: PathBuf,
+        /// The guest that was measured.
+        #[arg(long, default_value_t)]
+        guest: Kind,
         /// Where to write the figures as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -59,6 +63,9 @@ pub struct Measure {
     /// Who answers.
     #[arg(long)]
     handler: Handler,
+    /// Which guest.
+    #[arg(long, default_value_t)]
+    guest: Kind,
     /// Round trips of an event that count: the last ones.
     #[arg(long, default_value_t = 200)]
     count: u64,
@@ -78,11 +85,12 @@ fn main() -> Result<()> {
         Command::Measure(arguments) => measure(&arguments),
         Command::Report {
             input,
+            guest,
             json,
             svg,
             markdown,
         } => {
-            let report = report::Report::read(&input)?;
+            let report = report::Report::read(&input, guest)?;
             if markdown {
                 print!("{}", report.markdown());
             } else {
@@ -100,7 +108,8 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Measure) -> Result<()> {
-    let mut tables = vec![(1, event::all())];
+    arguments.guest.choose();
+    let mut tables = vec![(1, event::all(arguments.guest))];
     if arguments.series {
         tables.push((1, event::strings()));
         tables.extend([2, 4].map(|vcpus| (vcpus, event::common())));
@@ -112,7 +121,7 @@ fn measure(arguments: &Measure) -> Result<()> {
         if events.is_empty() {
             continue;
         }
-        let mut session = measure::Session::start(vcpus)?;
+        let mut session = measure::Session::start(vcpus, arguments.handler)?;
         for event in &events {
             let ticks = session.measure(event, arguments)?;
             println!(

@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Runs of the guest, and what its samples say.
 
-use crate::event::{Ask, Event, Owed, KERNEL_MMIO, KERNEL_PORT, USER_MSR};
+use crate::event::{snp, Ask, Event, Owed, KERNEL_MMIO, KERNEL_PORT, USER_MSR};
 use crate::result::Ticks;
 use crate::{Handler, Measure};
 use anyhow::{bail, ensure, Context, Result};
+use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::msr::GhcbMsr;
 use ghcb_rs::ghcb_abi::page::{Field, PROTOCOL_VERSION_OFFSET};
+use ghcb_rs::ghcb_abi::psc::ELEMENT_SIZE;
 use kvm_bindings::{
     kvm_run, KVM_EXIT_HLT, KVM_EXIT_HYPERCALL, KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR,
     KVM_EXIT_X86_WRMSR,
 };
 use kvm_ioctls::{IoEventAddress, Kvm, NoDatamatch};
 use mailbox::Role;
-use order::{Order, Store};
+use order::{Order, Row, Store};
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::thread;
 use vm_memory::GuestMemoryMmap;
-use vmm::exchange::page_image::{PageInMemory, PageImage};
+use vmm::exchange::page_image::{PageImage, PageInMemory};
+use vmm::exchange::page_list::BEGIN;
 use vmm::exchange::userspace;
+use vmm::launch::kind::Kind;
 use vmm::launch::vm::{set_word, word, Config, Vm};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -33,13 +37,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// Launch a guest with this many vCPUs.
-    pub fn start(vcpus: u64) -> Result<Self> {
+    /// Launch a guest with this many vCPUs, whose exits `handler` answers.
+    pub fn start(vcpus: u64, handler: Handler) -> Result<Self> {
+        let is_snp = Kind::chosen().is_snp();
+        // One more, which does not run, so that there is one to create.
+        let all = if is_snp {
+            vcpus.max(u64::from(snp::AP) + 1)
+        } else {
+            vcpus
+        };
         let config = Config {
-            vcpus,
+            vcpus: all,
             ..Config::default()
         };
-        let roles = vec![Role::Events; usize::try_from(vcpus)?];
+        let roles = vec![Role::Events; usize::try_from(all)?];
         let mut vm = Vm::launch(config, &roles)?;
         let doorbell = EventFd::new(0)?;
         for address in [
@@ -53,16 +64,31 @@ impl Session {
         userspace::leave_msrs(vm.fd(), USER_MSR, 1)?;
         userspace::leave_hypercalls(vm.fd())?;
         let size = Kvm::new()?.get_vcpu_mmap_size()?;
-        let (vcpus, _) = vm.split();
-        let runs = vcpus
+        let runs = vm.split().0[..usize::try_from(vcpus)?]
             .iter()
             .map(|vcpu| Run::map(vcpu.fd().as_raw_fd(), size))
             .collect::<Result<_>>()?;
-        Ok(Self {
+        let session = Self {
             runs,
             vm,
             _doorbell: doorbell,
-        })
+        };
+        if is_snp {
+            session.register(handler)?;
+        }
+        Ok(session)
+    }
+
+    /// Have each vCPU register its page.
+    fn register(&self, handler: Handler) -> Result<()> {
+        let memory = self.vm.memory();
+        for (vcpu, run) in (0..).zip(&self.runs) {
+            let event = snp::registration(order::page(vcpu));
+            let image = give_order(memory, vcpu, &event, handler, 1);
+            run.until_halt(0)?;
+            check(memory, vcpu, &event, handler, &image).context("registration")?;
+        }
+        Ok(())
     }
 
     /// Measure `event` on all vCPUs at the same time.
@@ -116,6 +142,7 @@ fn give_order(
     let at = order::order(vcpu);
     let mut image = PageImage::default();
     let mut stores = Vec::new();
+    let mut entries = 0;
     if let Ask::Page(request) = &event.ask {
         image = request.image();
         let scratch = Field::SwScratch.offset();
@@ -130,6 +157,11 @@ fn give_order(
             .chain([PROTOCOL_VERSION_OFFSET])
             .map(|offset| offset & !7)
             .collect();
+        // A list's header and entries tell how far it is done.
+        if request.code() == ExitCode::PAGE_STATE_CHANGE {
+            stores.push(BEGIN);
+            entries = event.length;
+        }
     }
     PageInMemory::new(memory, gpa).write(&image);
     for (index, offset) in stores.iter().enumerate() {
@@ -139,6 +171,13 @@ fn give_order(
     }
     let set = |offset: usize, value| set_word(memory, at + offset as u64, value);
     set(offset_of!(Order, store_count), stores.len() as u64);
+    let first = image.word(BEGIN + ELEMENT_SIZE);
+    let second = image.word(BEGIN + 2 * ELEMENT_SIZE);
+    let row = |offset: usize, value| set(offset_of!(Order, row) + offset, value);
+    row(offset_of!(Row, count), entries);
+    row(offset_of!(Row, offset), (BEGIN + ELEMENT_SIZE) as u64);
+    row(offset_of!(Row, first), first);
+    row(offset_of!(Row, step), second.wrapping_sub(first));
     set(offset_of!(Order, msr), event.msr(handler, gpa));
     set(offset_of!(Order, count), count);
     image

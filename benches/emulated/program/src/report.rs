@@ -8,6 +8,7 @@ use anyhow::{ensure, Context, Result};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
+use vmm::launch::kind::Kind;
 
 /// Medians of all runs of one handler.
 #[derive(Clone, Debug, Default)]
@@ -59,11 +60,8 @@ impl Row {
         }
     }
 
-    fn group(&self) -> Option<Group> {
-        event::all()
-            .into_iter()
-            .find(|event| event.name == self.event)
-            .map(|event| event.group)
+    fn group(&self) -> Group {
+        Group::of(&self.event)
     }
 
     /// Largest spread over the runs of any handler.
@@ -74,15 +72,16 @@ impl Row {
 
 /// All figures.
 pub struct Report {
+    guest: Kind,
     rows: Vec<Row>,
 }
 
 impl Report {
     /// Read the output of a run.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, guest: Kind) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let report = Self::of(text.lines().filter_map(Line::parse));
+        let report = Self::of(guest, text.lines().filter_map(Line::parse));
         ensure!(
             !report.rows.is_empty(),
             "{} holds no results",
@@ -91,7 +90,7 @@ impl Report {
         Ok(report)
     }
 
-    fn of(lines: impl Iterator<Item = Line>) -> Self {
+    fn of(guest: Kind, lines: impl Iterator<Item = Line>) -> Self {
         let mut rows: Vec<Row> = Vec::new();
         for line in lines {
             let same = |row: &Row| {
@@ -109,12 +108,12 @@ impl Report {
             let runs = rows[index].handlers.entry(line.handler).or_default();
             runs.0.push(line.ticks.median);
         }
-        Self { rows }
+        Self { guest, rows }
     }
 
     /// The events, each once: one vCPU, one length.
     pub fn events(&self) -> impl Iterator<Item = &Row> {
-        let known = event::all();
+        let known = event::all(self.guest);
         self.rows.iter().filter(move |row| {
             let same = |event: &event::Event| event.name == row.event && event.length == row.length;
             row.vcpus == 1 && known.iter().any(same)
@@ -143,7 +142,7 @@ impl Report {
     /// Worst ratio of a group.
     fn worst(&self, group: Option<Group>) -> Option<(&Row, f64)> {
         self.events()
-            .filter(|row| group.is_none() || row.group() == group)
+            .filter(|row| group.is_none_or(|group| row.group() == group))
             .filter_map(|row| Some((row, row.ratio()?)))
             .max_by(|a, b| a.1.total_cmp(&b.1))
     }
@@ -192,7 +191,7 @@ impl Report {
         .map(String::from)];
         let number = |value: Option<u64>| value.map_or_else(|| "-".into(), |v| v.to_string());
         for row in self.events() {
-            let group = row.group().unwrap_or(Group::Other);
+            let group = row.group();
             let ratio =
                 |value: Option<f64>| value.map_or_else(|| "-".into(), |r| format!("{r:.3}"));
             let against = |value: Option<f64>, target: f64| {
@@ -318,7 +317,7 @@ impl Report {
 
     /// Print the summary; an error if something was not measured.
     pub fn judge(&self) -> Result<()> {
-        let mut line = String::from("bench:");
+        let mut line = format!("bench: guest={}", self.guest);
         for (name, group) in [
             ("cpuid", Group::Cpuid),
             ("msr", Group::Msr),
@@ -333,11 +332,18 @@ impl Report {
         }
         let (row, ratio) = self.worst(None).context("nothing was measured")?;
         println!("{line} worst={}:{ratio:.3}", row.event);
-        for (who, target) in [("kvm", 0.2), ("userspace", 0.35)] {
+        let mut served = vec![("kvm", event::OWN_KVM), ("userspace", event::OWN_USERSPACE)];
+        if self.guest.is_snp() {
+            served.push(("userspace_by_list", event::OWN_PAGE_STATE_CHANGE));
+        }
+        for (who, target) in served {
             let (row, own) = self
                 .worst_own(target)
                 .with_context(|| format!("no own cost of what {who} serves"))?;
-            println!("bench: own served_by={who} worst={}:{own:.3}", row.event);
+            println!(
+                "bench: guest={} own served_by={who} worst={}:{own:.3}",
+                self.guest, row.event
+            );
         }
         Ok(())
     }
@@ -371,7 +377,7 @@ mod tests {
             line(Handler::Rust, 1900),
             line(Handler::Rust, 1240),
         ];
-        let report = Report::of(lines.into_iter());
+        let report = Report::of(Kind::SevEs, lines.into_iter());
         let row = report.events().next().unwrap();
         assert_eq!(row.above(Handler::C), Some(1000));
         assert_eq!(row.above(Handler::Rust), Some(250));
@@ -392,7 +398,7 @@ mod tests {
             line(Handler::Emulation, 1250),
             nothing,
         ];
-        let report = Report::of(lines.into_iter());
+        let report = Report::of(Kind::SevEs, lines.into_iter());
         let row = report.events().find(|row| row.event == "cpuid").unwrap();
         assert_eq!(report.emulation(row), Some(200));
         assert_eq!(report.own_ratio(row), Some(50.0 / 800.0));
@@ -401,7 +407,10 @@ mod tests {
 
     #[test]
     fn a_missing_handler_is_an_error() {
-        let report = Report::of([line(Handler::Floor, 1), line(Handler::Rust, 2)].into_iter());
+        let report = Report::of(
+            Kind::SevEs,
+            [line(Handler::Floor, 1), line(Handler::Rust, 2)].into_iter(),
+        );
         assert!(report.judge().is_err());
     }
 }
