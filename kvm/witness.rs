@@ -64,6 +64,7 @@ impl KvmVcpu {
                     info2: (*control).exit_info_2,
                 },
                 valid: ValidBitmap::from_words(low, high),
+                scratch: (*sev_es).sw_scratch,
                 info1: word(Field::SwExitInfo1),
                 info2: word(Field::SwExitInfo2),
                 rax: self.rax(),

@@ -48,6 +48,17 @@ pub struct PageRequest {
     pub registers: Registers,
 }
 
+impl PageRequest {
+    /// Whether C has met another request in the page.
+    fn has_changed(&self, page: &CPage) -> bool {
+        let operands = self.exit.code.operands(self.exit.info1);
+        let has_scratch = operands.contains(Field::SwScratch);
+        self.exit != page.exit
+            || self.valid != page.valid
+            || has_scratch && self.scratch != page.scratch
+    }
+}
+
 /// What can be seen of C's answer when its function returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CAnswer {
@@ -70,6 +81,8 @@ pub struct CPage {
     pub exit: ExitInfo,
     /// What C takes for valid.
     pub valid: ValidBitmap,
+    /// What C takes for SW_SCRATCH, zero if not valid.
+    pub scratch: u64,
     /// SW_EXITINFO1 of the reply.
     pub info1: u64,
     /// SW_EXITINFO2 of the reply.
@@ -149,7 +162,7 @@ impl Foresight {
             // What C cannot pin.
             (Some(_), None) if c.result > 0 && c.msr == self.msr => Verdict::AnyUserMemory,
             (Some(request), Some(page)) => {
-                if request.exit != page.exit || request.valid != page.valid {
+                if request.has_changed(page) {
                     Verdict::Raced
                 } else if c.msr != self.msr {
                     Verdict::Unexplained

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ghcb_rs::{
-    ghcb_abi::bitmap::ValidBitmap,
+    ghcb_abi::{bitmap::ValidBitmap, page::Field},
     vmgexit::{
         judge::{CAnswer, Foresight},
         verdict::Verdict,
@@ -168,6 +168,15 @@ fn a_request_that_changes_is_not_judged() {
                             page.valid = ValidBitmap::from_words(low ^ 1, high);
                         }
                     }
+                }
+            });
+            assert_eq!(verdict, Verdict::Raced);
+        }
+        let exit = c.page.map(|page| page.exit);
+        if exit.is_some_and(|exit| exit.code.operands(exit.info1).contains(Field::SwScratch)) {
+            let verdict = wrong(&foresight, &c, |c| {
+                if let Some(page) = &mut c.page {
+                    page.scratch ^= 8;
                 }
             });
             assert_eq!(verdict, Verdict::Raced);

@@ -3,7 +3,9 @@
 //! The model of C's handler as the judge sees it: what there is when C's function returns.
 
 use ghcb_rs::{
-    ghcb_abi::{bitmap::ValidBitmap, exit_code::ExitCode, exit_info::ExitInfo, msr::GhcbMsr},
+    ghcb_abi::{
+        bitmap::ValidBitmap, exit_code::ExitCode, exit_info::ExitInfo, msr::GhcbMsr, page::Field,
+    },
     vmgexit::judge::{foresee, CAnswer, CPage, ExitReason, Foresight},
 };
 
@@ -45,9 +47,14 @@ pub fn judged(case: &Case) -> (Foresight, CAnswer) {
                 0 => [0, 0],
                 _ => [after[word::INFO1], after[word::INFO2]],
             };
+            let valid = ValidBitmap::from_words(page[126], page[127]);
             CPage {
                 exit,
-                valid: ValidBitmap::from_words(page[126], page[127]),
+                valid,
+                scratch: match valid.contains(Field::SwScratch) {
+                    true => page[word::SCRATCH],
+                    false => 0,
+                },
                 info1: infos[0],
                 info2: infos[1],
                 rax: after[word::RAX],

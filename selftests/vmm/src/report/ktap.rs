@@ -8,6 +8,7 @@ use crate::kernel::host::{self, KernelLog};
 use crate::launch::kind::Kind;
 use anyhow::{Context, Error, Result};
 use clap::Parser as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -205,7 +206,11 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
         if let Some(before) = judged {
             report.test("observe: no answer of C's is unexplained", || {
                 let mut check = Check::new();
-                check.same("unexplained", unexplained()?, before?);
+                let (before, after) = (before?, unexplained()?);
+                if after != before {
+                    show_unexplained()?;
+                }
+                check.same("unexplained", after, before);
                 Ok(check.done())
             });
         }
@@ -234,6 +239,20 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
 fn unexplained() -> Result<u64> {
     let verdicts = Table::read(Path::new(counters::FOLDER).join("verdicts"))?.numbers("count")?;
     verdicts.get("unexplained").copied().context("no such row")
+}
+
+/// Prints those that the module still has.
+fn show_unexplained() -> Result<()> {
+    let failures = fs::read_to_string(Path::new(counters::FOLDER).join("failures"))?;
+    let (head, lines) = failures.split_once('\n').context("no head")?;
+    println!("# {head}");
+    for line in lines
+        .lines()
+        .filter(|line| line.contains("\tunexplained\t"))
+    {
+        println!("# {line}");
+    }
+    Ok(())
 }
 
 fn bail_out(error: &Error) -> ExitCode {
