@@ -129,7 +129,7 @@ impl KvmVcpu {
     }
 
     /// Puts a request where KVM's code looks for it.
-    #[inline(always)]
+    #[inline]
     fn set_exit(&mut self, exit_code: ExitCode, info1: u64, info2: u64) {
         let control = self.control();
         // SAFETY: By the invariant, the VMCB is this task's alone while the guest does not run.
@@ -160,7 +160,7 @@ impl Protocol for KvmVcpu {
         Version(unsafe { (*self.sev()).ghcb_version })
     }
 
-    #[inline(always)]
+    #[inline]
     fn c_bit(&self) -> u8 {
         let slot = &raw const imports::address::SEV_ENC_BIT;
         // SAFETY: The livepatch loader has filled the slot; kvm_amd writes the variable when it loads only.
@@ -231,12 +231,12 @@ impl GuestState for KvmVcpu {
 }
 
 impl Observer for KvmVcpu {
-    #[inline(always)]
+    #[inline]
     fn trace_enter(&mut self, exit: ExitInfo) {
         trace::enter(|| self.vcpu_id(), exit.code, exit.info1, exit.info2);
     }
 
-    #[inline(always)]
+    #[inline]
     fn trace_exit(&mut self, exit_code: ExitCode, reply: &Reply) {
         trace::exit(
             || self.vcpu_id(),
@@ -245,17 +245,17 @@ impl Observer for KvmVcpu {
         );
     }
 
-    #[inline(always)]
+    #[inline]
     fn traces_msr(&self) -> bool {
         trace::is_msr_traced()
     }
 
-    #[inline(always)]
+    #[inline]
     fn trace_msr_enter(&mut self, msr: GhcbMsr) {
         trace::msr_enter(|| self.vcpu_id(), msr.0);
     }
 
-    #[inline(always)]
+    #[inline]
     fn trace_msr_exit(&mut self, outcome: AfterExit) {
         let msr = || self.ghcb_msr().0;
         trace::msr_exit(|| self.vcpu_id(), msr, outcome.to_kvm());
@@ -275,7 +275,7 @@ impl Observer for KvmVcpu {
 }
 
 impl observe::Vcpu for KvmVcpu {
-    #[inline(always)]
+    #[inline]
     fn key(&self) -> usize {
         self.svm().addr()
     }

@@ -43,7 +43,7 @@ pub(crate) unsafe fn init() {
 }
 
 /// Counts an exit of a vCPU that this task runs.
-#[inline(always)]
+#[inline]
 pub(crate) fn count(vcpu: &impl Vcpu, kind: Kind) {
     accounts::count(vcpu, kind);
 }

@@ -61,7 +61,7 @@ use host::{Fault, Vcpu};
 ///
 /// `begin` counts a call in flight; dropping what it returns ends that call. All that may sleep is done
 /// in between.
-#[inline(always)]
+#[inline]
 pub fn handle<P, V, Call>(vcpu: P, begin: impl FnOnce() -> Call) -> AfterExit
 where
     P: DerefMut<Target = V>,

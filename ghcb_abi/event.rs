@@ -268,7 +268,7 @@ macro_rules! rules {
             /// assert_eq!(ExitCode::MSR.required(0).source, Some(Source::Kvm));
             /// assert_eq!(ExitCode::HV_TIMER.required(0).source, Some(Source::Number));
             /// ```
-            #[inline(always)]
+            #[inline]
             pub const fn required(self, info1: u64) -> Required {
                 Required {
                     fields: self.needed(info1).union(ValidBitmap::EXIT),
@@ -345,7 +345,7 @@ impl ExitCode {
     }
 
     /// Whether this is an event which only SEV-SNP guests may use.
-    #[inline(always)]
+    #[inline]
     pub const fn is_snp_event(self) -> bool {
         matches!(self.family(), Some(Family::Snp))
     }
@@ -357,19 +357,19 @@ const fn set(fields: &[Field]) -> ValidBitmap {
 }
 
 /// Whether IOIO is about INS or OUTS.
-#[inline(always)]
+#[inline]
 pub(crate) const fn is_string_io(info1: u64) -> bool {
     IoInfo(info1).is_string()
 }
 
 /// Whether IOIO is about IN.
-#[inline(always)]
+#[inline]
 pub(crate) const fn is_in(info1: u64) -> bool {
     IoInfo(info1).is_in()
 }
 
 /// Whether MSR is about RDMSR. KVM takes any number but zero for WRMSR.
-#[inline(always)]
+#[inline]
 pub(crate) const fn is_rdmsr(info1: u64) -> bool {
     info1 == 0
 }

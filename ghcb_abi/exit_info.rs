@@ -17,7 +17,7 @@ pub struct ExitInfo {
 
 impl ExitInfo {
     /// What a request is about.
-    #[inline(always)]
+    #[inline]
     pub const fn of(snapshot: &Snapshot) -> Self {
         Self {
             code: snapshot.exit_code(),
@@ -27,13 +27,13 @@ impl ExitInfo {
     }
 
     /// Registers that the reply holds.
-    #[inline(always)]
+    #[inline]
     pub const fn returned(&self) -> ValidBitmap {
         self.code.returned(self.info1)
     }
 
     /// Whether the guest receives data in a scratch area, a list of page state changes among them.
-    #[inline(always)]
+    #[inline]
     pub const fn receives(&self) -> bool {
         match self.code {
             ExitCode::MMIO_READ | ExitCode::PAGE_STATE_CHANGE => true,

@@ -100,7 +100,7 @@ impl CpuidRegister {
     pub const MASK: u64 = 3;
 
     /// The register that a request or a response is about.
-    #[inline(always)]
+    #[inline]
     pub const fn of(GhcbMsr(msr): GhcbMsr) -> Self {
         let (high, low) = ((msr >> 31) & 1 != 0, (msr >> Self::SHIFT) & 1 != 0);
         match (high, low) {

@@ -64,7 +64,7 @@ impl Header {
     }
 
     /// The header in the words of [`REQUEST`].
-    #[inline(always)]
+    #[inline]
     const fn of(words: [u64; REQUEST.len()]) -> Self {
         let [low, high, exit_code, info1, info2, version_usage] = words;
         Self {
@@ -323,7 +323,7 @@ impl Snapshot {
     /// What the event requires and the guest did not mark valid, including XCR0 for CPUID function 0xD.
     ///
     /// Expects that all required fields were wanted when the snapshot was read.
-    #[inline(always)]
+    #[inline]
     pub const fn missing(&self) -> ValidBitmap {
         let needed = self.exit_code().needed(self.info1());
         let mut required = needed.union(ValidBitmap::EXIT);

@@ -62,7 +62,7 @@ impl Buffer {
     ///
     /// `vcpu` is one that this task has for itself, and has no other buffer. `len` is at most
     /// [`MOST_IN_VCPU`](Self::MOST_IN_VCPU).
-    #[inline(always)]
+    #[inline]
     pub(super) unsafe fn of(vcpu: *mut kvm_vcpu, len: usize) -> Self {
         // SAFETY: By the caller, the fields are this task's alone; a vCPU has a page for port I/O.
         let data = unsafe {
@@ -82,7 +82,7 @@ impl Buffer {
     }
 
     /// The bytes.
-    #[inline(always)]
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Allocated(memory) => memory,
@@ -92,7 +92,7 @@ impl Buffer {
     }
 
     /// The bytes, to be changed.
-    #[inline(always)]
+    #[inline]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Allocated(memory) => memory,
@@ -102,14 +102,14 @@ impl Buffer {
     }
 
     /// Their address, for C.
-    #[inline(always)]
+    #[inline]
     pub(super) fn as_mut_ptr(&mut self) -> *mut c_void {
         self.bytes_mut().as_mut_ptr().cast()
     }
 
     /// Gives memory of its own away, for [`from_raw`](Self::from_raw) or C's `kvfree()`. What is in the vCPU
     /// stays there.
-    #[inline(always)]
+    #[inline]
     pub(super) fn into_raw(self) -> Option<*mut u8> {
         match self {
             Self::Allocated(memory) => Some(memory.into_raw_parts().0),
@@ -130,14 +130,14 @@ impl Buffer {
 }
 
 impl AsRef<[u8]> for Buffer {
-    #[inline(always)]
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self.bytes()
     }
 }
 
 impl AsMut<[u8]> for Buffer {
-    #[inline(always)]
+    #[inline]
     fn as_mut(&mut self) -> &mut [u8] {
         self.bytes_mut()
     }
@@ -148,7 +148,7 @@ impl AsMut<[u8]> for Buffer {
 /// # Safety
 ///
 /// They are memory that this task alone uses.
-#[inline(always)]
+#[inline]
 unsafe fn zero(place: *mut u64, count: usize) {
     // SAFETY: By the caller; the kernel runs with the direction flag clear.
     unsafe {

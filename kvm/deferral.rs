@@ -59,7 +59,7 @@ static COUNTERS: Counters<{ Tally::COUNT }> = unsafe { Counters::new() };
 pub(crate) struct PerCpu;
 
 impl Tallies for PerCpu {
-    #[inline(always)]
+    #[inline]
     fn add<const TALLY: usize>(&self) {
         // The processor makes its stores visible in order.
         COUNTERS.increment_at::<TALLY>();
@@ -78,14 +78,14 @@ impl Tallies for PerCpu {
 /// # Safety
 ///
 /// `svm` points to a vCPU of kvm_amd.
-#[inline(always)]
+#[inline]
 pub(crate) unsafe fn is_pending(svm: *const vcpu_svm) -> bool {
     // SAFETY: By the caller. The field may be changed by the task that runs the vCPU.
     Words::is_mark(unsafe { (&raw const (*svm).sev_es.ghcb_map.pfn).read_volatile() })
 }
 
 /// Writes the reply of a vCPU, if one is pending. May sleep.
-#[inline(always)]
+#[inline]
 pub(crate) fn deliver(vcpu: &mut KvmVcpu, end: End) {
     if deferred::deliver(vcpu, end) {
         PerCpu.add::<{ Tally::Settled as usize }>();
@@ -151,7 +151,7 @@ impl Waiting for KvmVcpu {
         Ok(())
     }
 
-    #[inline(always)]
+    #[inline]
     fn take_deferred(&mut self, end: End) -> Option<Deferred<Buffer>> {
         // SAFETY: By the invariant, these fields are this task's alone. With `ghcb_sa_free` set, the memory
         // is `ghcb_sa_len` bytes that `Buffer::into_raw()` has given away.
@@ -289,7 +289,7 @@ impl KvmVcpu {
 /// # Safety
 ///
 /// `sev_es` points to the state of a vCPU that this task has for itself.
-#[inline(always)]
+#[inline]
 unsafe fn words(sev_es: *const vcpu_sev_es_state) -> Words {
     // SAFETY: By the caller; the array is as large as two words.
     unsafe {
@@ -312,7 +312,7 @@ unsafe fn words(sev_es: *const vcpu_sev_es_state) -> Words {
 /// # Safety
 ///
 /// As for [`words()`].
-#[inline(always)]
+#[inline]
 unsafe fn set_infos(sev_es: *mut vcpu_sev_es_state, infos: [u64; 2]) {
     // SAFETY: As for `words()`.
     unsafe {

@@ -44,7 +44,7 @@ impl KvmVcpu {
     }
 
     /// Hands registers to KVM's emulation.
-    #[inline(always)]
+    #[inline]
     pub(super) fn set_registers(&mut self, registers: &Registers) {
         for (index, value) in [
             (bindings::__VCPU_REGS_RAX, registers.rax),
@@ -76,7 +76,7 @@ impl KvmVcpu {
 
     /// Takes an exception that KVM's emulation queued for the guest: it goes into the reply, not into
     /// the guest's #VC handler.
-    #[inline(always)]
+    #[inline]
     fn take_exception(&mut self) -> Option<EventInjection> {
         // SAFETY: By the invariant, the queue is this task's alone.
         unsafe {
@@ -91,7 +91,7 @@ impl KvmVcpu {
     }
 
     /// Interprets what a function of KVM returned.
-    #[inline(always)]
+    #[inline]
     fn fulfilment(&mut self, result: i32) -> Fulfilment {
         match result {
             0 => Fulfilment::Userspace,
@@ -175,7 +175,7 @@ impl Emulator for KvmVcpu {
         self.fulfilment(result)
     }
 
-    #[inline(always)]
+    #[inline]
     fn cpuid(&mut self, function: u32) -> Fulfilment {
         // SAFETY: By the invariant, with pointers that are valid; CPUID reads no other registers.
         let result = unsafe {
@@ -187,7 +187,7 @@ impl Emulator for KvmVcpu {
         self.fulfilment(result)
     }
 
-    #[inline(always)]
+    #[inline]
     fn registers(&self) -> Registers {
         // SAFETY: The pointers are valid, and by the invariant nobody else writes.
         let register = |index| unsafe { *self.register(index) };

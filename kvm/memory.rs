@@ -13,7 +13,7 @@ impl Memory for KvmVcpu {
     type Page = UserPage;
     type Buffer = Buffer;
 
-    #[inline(always)]
+    #[inline]
     fn open(&mut self, gpa: u64) -> Result<UserPage, Fault> {
         let gfn = gpa >> PAGE_SHIFT;
         // SAFETY: By the invariant, with `kvm->srcu` held.
@@ -23,7 +23,7 @@ impl Memory for KvmVcpu {
         unsafe { UserPage::new(slot, gfn) }.ok_or(Fault)
     }
 
-    #[inline(always)]
+    #[inline]
     fn close(&mut self, page: UserPage) {
         if let Some(slot) = page.logging_slot() {
             // SAFETY: By the invariant, with `kvm->srcu` held; the frame lies in the slot.

@@ -27,7 +27,7 @@ enum Tracepoint {
 
 impl Tracepoint {
     /// How many listen; below zero while the first one comes. C: `trace_*_enabled()`.
-    #[inline(always)]
+    #[inline]
     fn listeners(self) -> i32 {
         let slot = match self {
             Self::Enter => &raw const imports::address::__TRACEPOINT_KVM_VMGEXIT_ENTER,
@@ -49,7 +49,7 @@ impl Tracepoint {
     }
 
     /// Whether the tracepoint is enabled.
-    #[inline(always)]
+    #[inline]
     fn is_enabled(self) -> bool {
         self.listeners() > 0
     }
@@ -117,7 +117,7 @@ impl TracedPage {
 
 /// Calls the probes of a tracepoint for the page: `iterate` calls its iterator, by name, so that nothing is reached by an
 /// indirect call.
-#[inline(always)]
+#[inline]
 fn call_page_probes(
     iterate: impl FnOnce(*mut bindings::ghcb),
     exit_code: ExitCode,
@@ -152,7 +152,7 @@ fn call_exit_probes(vcpu_id: u32, exit_code: ExitCode, info1: u64, info2: u64) {
 }
 
 /// `kvm_vmgexit_enter`.
-#[inline(always)]
+#[inline]
 pub(super) fn enter(vcpu_id: impl FnOnce() -> u32, exit_code: ExitCode, info1: u64, info2: u64) {
     if Tracepoint::Enter.is_enabled() {
         call_enter_probes(vcpu_id(), exit_code, info1, info2);
@@ -160,7 +160,7 @@ pub(super) fn enter(vcpu_id: impl FnOnce() -> u32, exit_code: ExitCode, info1: u
 }
 
 /// `kvm_vmgexit_exit`; `reply` yields both infos.
-#[inline(always)]
+#[inline]
 pub(super) fn exit(
     vcpu_id: impl FnOnce() -> u32,
     exit_code: ExitCode,
@@ -173,7 +173,7 @@ pub(super) fn exit(
 }
 
 /// Whether either of the MSR tracepoints is enabled.
-#[inline(always)]
+#[inline]
 pub(super) fn is_msr_traced() -> bool {
     Tracepoint::MsrEnter.listeners() | Tracepoint::MsrExit.listeners() != 0
 }
@@ -199,7 +199,7 @@ fn call_msr_exit_probes(vcpu_id: u32, msr: u64, result: i32) {
 }
 
 /// `kvm_vmgexit_msr_protocol_enter`.
-#[inline(always)]
+#[inline]
 pub(super) fn msr_enter(vcpu_id: impl FnOnce() -> u32, msr: u64) {
     if Tracepoint::MsrEnter.is_enabled() {
         call_msr_enter_probes(vcpu_id(), msr);
@@ -207,7 +207,7 @@ pub(super) fn msr_enter(vcpu_id: impl FnOnce() -> u32, msr: u64) {
 }
 
 /// `kvm_vmgexit_msr_protocol_exit`.
-#[inline(always)]
+#[inline]
 pub(super) fn msr_exit(vcpu_id: impl FnOnce() -> u32, msr: impl FnOnce() -> u64, result: i32) {
     if Tracepoint::MsrExit.is_enabled() {
         call_msr_exit_probes(vcpu_id(), msr(), result);

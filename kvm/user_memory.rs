@@ -62,7 +62,7 @@ struct Access;
 
 impl Access {
     /// Begins.
-    #[inline(always)]
+    #[inline]
     fn begin() -> Self {
         // SAFETY: Allows access to user memory. The processor has SMAP (`identity::cpu_has_smap()`).
         unsafe { asm!("stac", options(nostack)) };
@@ -71,7 +71,7 @@ impl Access {
 }
 
 impl Drop for Access {
-    #[inline(always)]
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: Ends what `begin()` has begun.
         unsafe { asm!("clac", options(nostack)) };
@@ -177,7 +177,7 @@ impl UserPage {
     /// # Safety
     ///
     /// `gfn` lies in the slot, and `kvm->srcu` is held for as long as the result exists.
-    #[inline(always)]
+    #[inline]
     pub(super) unsafe fn new(slot: NonNull<kvm_memory_slot>, gfn: u64) -> Option<Self> {
         const UNUSABLE: u32 = bindings::GHCB_RS_MEM_READONLY | bindings::GHCB_RS_MEMSLOT_INVALID;
         // SAFETY: By the caller, the slot is valid, and nobody changes one that is in use.
@@ -257,7 +257,7 @@ unsafe fn copy(from: usize, to: usize, len: usize) -> Result<(), Fault> {
 impl GuestPage for UserPage {
     type Error = Fault;
 
-    #[inline(always)]
+    #[inline]
     fn read(&self, at: Qword) -> Result<u64, Fault> {
         let address = self.hva.wrapping_add(at.offset());
         let value: u64;
@@ -272,7 +272,7 @@ impl GuestPage for UserPage {
         Ok(value)
     }
 
-    #[inline(always)]
+    #[inline]
     fn write(&self, at: Qword, value: u64) -> Result<(), Fault> {
         let address = self.hva.wrapping_add(at.offset());
         // SAFETY: As for `read()`.
@@ -285,7 +285,7 @@ impl GuestPage for UserPage {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn take_request(&self) -> Result<[u64; REQUEST.len()], Fault> {
         let (v0, v1, v2, v3, v4, v5): (u64, u64, u64, u64, u64, u64);
         // SAFETY: As for `read()`.
@@ -447,7 +447,7 @@ impl GuestPage for UserPage {
 }
 
 /// `index`, which is below `size`; in speculation that has missed this, zero. C: `array_index_nospec()`.
-#[inline(always)]
+#[inline]
 fn index_nospec(index: u64, size: u64) -> u64 {
     let mask: u64;
     // SAFETY: Compares, and subtracts a register from itself.

@@ -19,7 +19,7 @@ impl Counter {
     }
 
     /// Adds one; the caller is the only one who changes this counter.
-    #[inline(always)]
+    #[inline]
     fn increment(&self) {
         // One instruction, and no locked one.
         self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
@@ -63,7 +63,7 @@ impl Counts {
     }
 
     /// Counts an exit of the vCPU that this task runs.
-    #[inline(always)]
+    #[inline]
     pub(super) fn count_exit(&self, kind: Kind) {
         if let Some(counter) = self.exits.get(kind as usize) {
             counter.increment();

@@ -91,7 +91,7 @@ impl<T> Pointer<T> {
     }
 
     /// That of this CPU, which may be another one at once. C: `this_cpu_read()`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn get(&self) -> *mut T {
         let value;
         // SAFETY: By `new()`, the static's address relative to GS is this CPU's instance.

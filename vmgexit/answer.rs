@@ -124,7 +124,7 @@ struct Refused {
 
 impl Refused {
     /// All that is to be known of it. To be called where it is refused: what has an address costs on the way there.
-    #[inline(always)]
+    #[inline]
     fn new(snapshot: &Snapshot, reason: ErrorReason) -> Self {
         Self {
             exit: ExitInfo::of(snapshot),

@@ -7,7 +7,7 @@
 //! | what | where | why |
 //! |---|---|---|
 //! | copies of the path | here, and [`deliver()`](super::carry_out::deferred::deliver) | the exit code is a constant in each, so that operands, results, family and kind cost nothing |
-//! | `inline(always)` | all that is in the copies | where the exit code is passed on, it is no constant any more |
+//! | `inline(always)` | what is in the copies, and the compiler would not inline for `inline` | where the exit code is passed on, it is no constant any more |
 //! | a copy for each variant of a request | `Destination` of [`request`](super::request) | a request that is put together and taken apart again goes through memory |
 //! | refusals and failures out of line, which get the parts of an [`ExitInfo`](crate::ghcb_abi::exit_info::ExitInfo) | `answer`, `carry_out` | what has its address taken anywhere lies in memory everywhere |
 //! | the vCPU by value | [`handle()`](super::handle) | the same |
@@ -81,7 +81,7 @@ fn answer_others<V: Vcpu>(
 ///
 /// Two that are short and frequent do without what tracing needs. SEV information is not even counted as a call in
 /// flight: its answer is a few instructions long and cannot sleep.
-#[inline(always)]
+#[inline]
 pub(super) fn handle_msr<P, V, Call>(
     mut vcpu: P,
     info: MsrInfo,

@@ -26,7 +26,7 @@ pub(crate) enum Flow<B> {
 
 impl<B> Flow<B> {
     /// The flow after an access that returns nothing in registers and is complete without userspace.
-    #[inline(always)]
+    #[inline]
     pub(super) fn after(fulfilment: Fulfilment) -> Self {
         match fulfilment {
             Fulfilment::Done => Self::Reply(Reply::no_action(0)),

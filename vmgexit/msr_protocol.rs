@@ -21,7 +21,7 @@ pub(super) const VERSION_MIN: Version = Version::V1;
 const NO_VMPL: u32 = 1;
 
 /// Answers a request for SEV information. Neither sleeps nor traces.
-#[inline(always)]
+#[inline]
 pub fn answer_sev_info<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     vcpu.count(Kind::MsrSevInfo, Action::NO_ACTION);
     let response = MsrResponse::SevInfo {
@@ -36,7 +36,7 @@ pub fn answer_sev_info<V: Vcpu>(vcpu: &mut V) -> AfterExit {
 /// Answers a request for one register of CPUID, subfunction 0. Does not trace.
 ///
 /// As with KVM's C handler, the value stays in the MSR if KVM does not emulate it.
-#[inline(always)]
+#[inline]
 pub fn answer_cpuid<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     if vcpu.cpuid((vcpu.ghcb_msr().0 >> 32) as u32) == Fulfilment::Done {
         vcpu.count(Kind::MsrCpuid, Action::NO_ACTION);
@@ -68,7 +68,7 @@ fn fail<V: Vcpu>(vcpu: &mut V, kind: Kind) {
 ///
 /// What is for SEV-SNP alone gets the answer "failed" without it, or "no preference" where a preferred address was
 /// asked for. A value that is no request stays in the MSR, as with KVM's C handler.
-#[inline(always)]
+#[inline]
 pub fn handle<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     use MsrResponse::{HypervisorFeatures, PageStateChange, PreferredGpa, RegisterGpa, RunVmpl};
     let msr = vcpu.ghcb_msr();

@@ -51,13 +51,13 @@ pub struct Words {
 
 impl Words {
     /// Whether a word is the mark of a pending reply.
-    #[inline(always)]
+    #[inline]
     pub const fn is_mark(word: u64) -> bool {
         word >> FRAME_BITS == MARK
     }
 
     /// The record, if there is one.
-    #[inline(always)]
+    #[inline]
     pub fn decode(&self) -> Option<Record> {
         if !Self::is_mark(self.mark) {
             return None;
@@ -88,7 +88,7 @@ impl Words {
 
 impl Record {
     /// The words for it.
-    #[inline(always)]
+    #[inline]
     pub const fn encode(&self) -> Words {
         let gfn = self.gfn & ((1 << FRAME_BITS) - 1);
         let (place, len) = match self.area {

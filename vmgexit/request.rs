@@ -65,7 +65,7 @@ struct Return;
 impl Destination for Return {
     type Outcome = Result<NaeEvent, ErrorReason>;
 
-    #[inline(always)]
+    #[inline]
     fn take(self, request: Self::Outcome) -> Self::Outcome {
         request
     }
@@ -79,7 +79,7 @@ impl NaeEvent {
     /// # Errors
     ///
     /// What the guest is told: the event is not one, or an operand is not what it must be.
-    #[inline(always)]
+    #[inline]
     pub fn decode(snapshot: &Snapshot, version: Version, gpa: u64) -> Result<Self, ErrorReason> {
         Self::decode_for(snapshot, version, gpa, Return)
     }

@@ -69,7 +69,7 @@ pub struct Call<'a, T: Tallies, const OVER: usize>(&'a T);
 
 impl<'a, T: Tallies> Call<'a, T, { Tally::HandlingOver as usize }> {
     /// A call that handles an exit begins.
-    #[inline(always)]
+    #[inline]
     pub fn handling(tallies: &'a T) -> Self {
         tallies.add::<{ Tally::HandlingBegun as usize }>();
         Self(tallies)
@@ -78,7 +78,7 @@ impl<'a, T: Tallies> Call<'a, T, { Tally::HandlingOver as usize }> {
 
 impl<'a, T: Tallies> Call<'a, T, { Tally::DeliveryOver as usize }> {
     /// A call that may write a pending reply begins.
-    #[inline(always)]
+    #[inline]
     pub fn delivery(tallies: &'a T) -> Self {
         tallies.add::<{ Tally::DeliveryBegun as usize }>();
         Self(tallies)
@@ -86,7 +86,7 @@ impl<'a, T: Tallies> Call<'a, T, { Tally::DeliveryOver as usize }> {
 }
 
 impl<T: Tallies, const OVER: usize> Drop for Call<'_, T, OVER> {
-    #[inline(always)]
+    #[inline]
     fn drop(&mut self) {
         self.0.add::<OVER>();
     }

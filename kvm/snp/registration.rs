@@ -9,7 +9,7 @@ use crate::{
 
 impl Registration for KvmVcpu {
     /// C: `is_sev_snp_guest()`.
-    #[inline(always)]
+    #[inline]
     fn is_snp(&self) -> bool {
         // SAFETY: By the invariant; the features are fixed once the VM has vCPUs.
         let features = unsafe { (*self.sev()).vmsa_features };

@@ -76,7 +76,7 @@ fn write<V: Vcpu>(
 }
 
 /// The reply, if KVM's registers are those after the exit.
-#[inline(always)]
+#[inline]
 fn reply(end: End, exit: ExitInfo, after: &Registers) -> Reply {
     let reply = match (end, exit.code) {
         (End::Failed, _) => Reply::exception(EventInjection::GP_WITHOUT_ERROR_CODE),

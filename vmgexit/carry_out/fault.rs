@@ -23,7 +23,7 @@ pub(in crate::vmgexit) fn report<V: Vcpu>(vcpu: &mut V) {
 }
 
 /// Reports a reply that is an error, to a request that is legal.
-#[inline(always)]
+#[inline]
 pub(in crate::vmgexit) fn report_error<V: Vcpu>(vcpu: &mut V, exit: ExitInfo, reply: &Reply) {
     if reply.action() == Action::MALFORMED_INPUT {
         let reason = ErrorReason(reply.info2() as u32);

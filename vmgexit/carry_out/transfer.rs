@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a copy of `area` is for, when KVM takes `most` bytes at once.
-#[inline(always)]
+#[inline]
 pub(super) const fn purpose(direction: Direction, area: ScratchArea, most: u64) -> Purpose {
     match direction {
         Direction::In => Purpose::Receive,

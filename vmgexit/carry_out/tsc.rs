@@ -9,7 +9,7 @@ use crate::{
 
 impl TimeStampRead {
     /// Returns the guest's time.
-    #[inline(always)]
+    #[inline]
     pub(in crate::vmgexit) fn carry_out<V: Vcpu>(self, vcpu: &mut V) -> Flow<V::Buffer> {
         let stamp = vcpu.time_stamp();
         let reply = Reply::no_action(0)

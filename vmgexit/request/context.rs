@@ -23,7 +23,7 @@ impl Context {
     pub const FIELDS: ValidBitmap = ValidBitmap::of(&[Field::Cpl, Field::Xcr0, Field::Xss]);
 
     /// The context in a snapshot that holds these fields.
-    #[inline(always)]
+    #[inline]
     pub(in crate::vmgexit) fn of(snapshot: &Snapshot) -> Self {
         Self {
             cpl: snapshot.cpl(),

@@ -18,7 +18,7 @@ pub struct Instruction {
 
 impl Instruction {
     /// The instruction that an event is about.
-    #[inline(always)]
+    #[inline]
     pub const fn of(exit_code: ExitCode, info1: u64) -> Self {
         Self {
             exit_code,
@@ -27,19 +27,19 @@ impl Instruction {
     }
 
     /// The intercept's exit code.
-    #[inline(always)]
+    #[inline]
     pub const fn exit_code(self) -> ExitCode {
         self.exit_code
     }
 
     /// Whether it is WRMSR.
-    #[inline(always)]
+    #[inline]
     pub const fn is_wrmsr(self) -> bool {
         self.is_wrmsr
     }
 
     /// The intercept's EXITINFO1: only that of MSR accesses means anything.
-    #[inline(always)]
+    #[inline]
     pub const fn info1(self) -> u64 {
         self.is_wrmsr as u64
     }
@@ -60,7 +60,7 @@ pub struct InstructionRequest(pub(crate) Emulation);
 
 impl InstructionRequest {
     /// Takes the operands from a snapshot.
-    #[inline(always)]
+    #[inline]
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let instruction = Instruction::of(snapshot.exit_code(), snapshot.info1());
         Self(Emulation {

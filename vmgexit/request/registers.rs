@@ -21,7 +21,7 @@ pub struct Registers {
 
 impl Registers {
     /// The registers of a request; one that is not marked valid is zero, as in C.
-    #[inline(always)]
+    #[inline]
     pub(crate) const fn of(snapshot: &Snapshot) -> Self {
         Self {
             rax: snapshot.rax(),

@@ -15,7 +15,7 @@ pub enum TimeStampRead {
 
 impl TimeStampRead {
     /// Decodes an event about the time stamp counter.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn decode(snapshot: &Snapshot) -> Self {
         match snapshot.exit_code() {
             ExitCode::RDTSCP => Self::Rdtscp,
