@@ -5,7 +5,7 @@
 //! Foreseeing changes nothing: it reads the page, and leaves it as it is. So it can say of a request whether it is legal,
 //! and what the answer is where that follows from the request and from what the host keeps. What KVM's emulation, userspace or
 //! the firmware make of a legal request is not foreseen. Of these exits it is compared whether C takes the request, too, and
-//! which errors and exceptions C makes of it. README's differences are known by what they look like when C's function returns.
+//! which errors and exceptions C makes of it. The differences of docs/differences.md are known by what they look like when C's function returns.
 
 mod foresight;
 

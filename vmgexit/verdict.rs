@@ -5,7 +5,7 @@
 /// Declares [`Verdict`].
 macro_rules! verdicts {
     ($( $(#[$doc:meta])* $verdict:ident, $label:literal; )*) => {
-        /// How C's answer to an exit compares with the one foreseen. The differences have their names of README.
+        /// How C's answer to an exit compares with the one foreseen. The differences have their names of docs/differences.md.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Verdict {

@@ -201,8 +201,8 @@ fn a_page_that_c_does_not_reach_is_another_kind_of_memory() {
 }
 
 #[test]
-fn the_readme_has_the_names() {
-    let readme = include_str!("../../README.md");
+fn the_documentation_has_the_names() {
+    let documentation = include_str!("../../docs/differences.md");
     for verdict in Verdict::ALL {
         let own = [
             Verdict::Same,
@@ -211,7 +211,7 @@ fn the_readme_has_the_names() {
             Verdict::Unexplained,
         ];
         let row = format!("\n| `{}` |", verdict.name());
-        assert_eq!(readme.contains(&row), !own.contains(verdict), "{row}");
+        assert_eq!(documentation.contains(&row), !own.contains(verdict), "{row}");
     }
     for (number, verdict) in Verdict::ALL.iter().enumerate() {
         assert_eq!(*verdict as usize, number);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is meant to differ from the C handler, by the names that README gives it.
+//! What is meant to differ from the C handler, by the names that docs/differences.md gives it.
 
 use super::{
     super::{

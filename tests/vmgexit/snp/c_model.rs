@@ -18,7 +18,7 @@ use crate::support::{
     Call, Host, GPA,
 };
 
-/// Names of what is meant to differ, as README has them, and as `each_difference_is_met()` and the other files here
+/// Names of what is meant to differ, as docs/differences.md has them, and as `each_difference_is_met()` and the other files here
 /// show them.
 pub(crate) const DIFFERENCES: [&str; 1] = ["psc-progress"];
 

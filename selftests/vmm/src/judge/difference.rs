@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Where the livepatch answers otherwise than kvm_amd's C function, on purpose; each by its name in README.md.
+//! Where the livepatch answers otherwise than kvm_amd's C function, on purpose; each by its name in docs/differences.md.
 
 use crate::kernel::handler::Handler;
 
@@ -98,7 +98,7 @@ impl Difference {
         Self::CertificatesUnanswered,
     ];
 
-    /// Its name in README.md.
+    /// Its name in docs/differences.md.
     pub fn name(self) -> &'static str {
         match self {
             Self::ReplyFields => "returned-registers",
