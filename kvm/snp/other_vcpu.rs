@@ -86,7 +86,7 @@ impl<'a> OtherVcpu<'a> {
     /// `kvm_make_request_and_kick(KVM_REQ_UPDATE_PROTECTED_GUEST_STATE)`.
     pub(super) fn update_state(&self) {
         const REQUEST: u64 = 1 << bindings::GHCB_RS_KVM_REQ_UPDATE_PROTECTED_GUEST_STATE;
-        // SAFETY: By the invariant; the vCPU's own task does not matter to the request.
+        // SAFETY: KVM makes this request of other vCPUs, too: `kvm_make_request_and_kick()` in `sev_snp_ap_creation()`.
         unsafe { self.request(REQUEST, true) };
     }
 
@@ -107,7 +107,8 @@ impl<'a> OtherVcpu<'a> {
         const EVENTS: usize =
             1 << bindings::GHCB_RS_KVM_APIC_INIT | 1 << bindings::GHCB_RS_KVM_APIC_SIPI;
         // SAFETY: By the invariant. Only a VM whose APICs are KVM's own has a vCPU that waits, and an APIC is freed
-        // with its vCPU; all that change its events while the vCPU runs do so atomically, or by one store.
+        // with its vCPU; all that change its events while the vCPU runs do so atomically, or by one store. KVM makes this
+        // request of any vCPU.
         unsafe {
             let Some(apic) = NonNull::new((*self.vcpu()).arch.apic) else {
                 return;
@@ -122,7 +123,7 @@ impl<'a> OtherVcpu<'a> {
     ///
     /// # Safety
     ///
-    /// Any task may make the request, at any time.
+    /// `request` is one that any task may make, at any time: others end the VM, or have KVM use what is not there.
     unsafe fn request(&self, request: u64, wait: bool) {
         // SAFETY: By the invariant; all change `requests` by atomic operations alone. KVM kicks any vCPU of a VM
         // from any task.
