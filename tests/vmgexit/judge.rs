@@ -211,7 +211,11 @@ fn the_documentation_has_the_names() {
             Verdict::Unexplained,
         ];
         let row = format!("\n| `{}` |", verdict.name());
-        assert_eq!(documentation.contains(&row), !own.contains(verdict), "{row}");
+        assert_eq!(
+            documentation.contains(&row),
+            !own.contains(verdict),
+            "{row}"
+        );
     }
     for (number, verdict) in Verdict::ALL.iter().enumerate() {
         assert_eq!(*verdict as usize, number);
