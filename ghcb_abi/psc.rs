@@ -141,6 +141,12 @@ impl PscEntry {
         (self.0 >> 56) & 1 != 0
     }
 
+    /// Whether another entry is about a page of the same size, of which as much is done, and wants the same of it.
+    pub const fn is_like(self, other: Self) -> bool {
+        const COMPARED: u64 = PscEntry::CUR_PAGE_MASK | (0x1f << 52);
+        (self.0 ^ other.0) & COMPARED == 0
+    }
+
     /// Bits 63:57, zero in a legal entry.
     pub const fn reserved(self) -> u8 {
         (self.0 >> 57) as u8

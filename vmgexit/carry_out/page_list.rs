@@ -6,6 +6,7 @@ use crate::{
     ghcb_abi::psc::{PageOperation, PscEntry, PscHeader, PscStatus, ELEMENT_SIZE},
     vmgexit::host::PageRange,
 };
+use core::ops::Range;
 
 /// A copy of a list, in memory that neither guest nor userspace can reach.
 ///
@@ -39,16 +40,10 @@ impl<'a> PageList<'a> {
         Self(copy)
     }
 
-    /// One of the quad words: the header is the first. `None` after the end of the copy.
-    fn word(&mut self, index: usize) -> Option<&mut [u8; ELEMENT_SIZE]> {
-        let start = index.checked_mul(ELEMENT_SIZE)?;
-        self.0.get_mut(start..)?.first_chunk_mut()
-    }
-
     /// The header: `cur_entry` says how far the list has got. An empty list if there is none.
-    pub fn header(&mut self) -> PscHeader {
-        let word = self.word(0).map_or(0, |word| u64::from_le_bytes(*word));
-        PscHeader::decode(word)
+    pub fn header(&self) -> PscHeader {
+        let word = self.0.first_chunk().copied();
+        PscHeader::decode(word.map_or(0, u64::from_le_bytes))
     }
 
     /// Goes on to an entry.
@@ -57,18 +52,30 @@ impl<'a> PageList<'a> {
             cur_entry: index,
             ..self.header()
         };
-        if let Some(word) = self.word(0) {
+        if let Some(word) = self.0.first_chunk_mut() {
             *word = header.encode().to_le_bytes();
         }
     }
 
-    /// An entry. `None` after the last one.
-    fn entry(&mut self, index: u16) -> Option<PscEntry> {
-        if index > self.header().end_entry {
-            return None;
-        }
-        let word = self.word(usize::from(index).saturating_add(1))?;
-        Some(PscEntry(u64::from_le_bytes(*word)))
+    /// Where the entries from the current one up to the last one are in the copy.
+    fn rest(&self) -> Range<usize> {
+        let header = self.header();
+        let place = |index: u16| {
+            usize::from(index)
+                .saturating_add(1)
+                .saturating_mul(ELEMENT_SIZE)
+        };
+        let end = place(header.end_entry).saturating_add(ELEMENT_SIZE);
+        place(header.cur_entry)..end.min(self.0.len())
+    }
+
+    /// These entries.
+    fn entries(&self) -> impl Iterator<Item = PscEntry> + '_ {
+        let words = self.0.get(self.rest()).unwrap_or_default();
+        words.chunks_exact(ELEMENT_SIZE).map(|word| {
+            let word = word.try_into().unwrap_or_default();
+            PscEntry(u64::from_le_bytes(word))
+        })
     }
 
     /// The entries that are next: a first one with something left to do, and those that continue it.
@@ -77,47 +84,25 @@ impl<'a> PageList<'a> {
     ///
     /// The status for the guest, when the list ends here.
     fn batch(&mut self) -> Result<Batch, PscStatus> {
-        let mut index = self.header().cur_entry;
-        let first = loop {
-            let entry = self.entry(index).ok_or(PscStatus::SUCCESS)?;
-            if entry.cur_page() > entry.pages() || !entry.is_aligned() {
-                return Err(PscStatus::INVALID_ENTRY);
-            }
-            if entry.cur_page() < entry.pages() {
-                break entry;
-            }
-            index = index.checked_add(1).ok_or(PscStatus::SUCCESS)?;
-            self.set_current(index);
-        };
-        let done = u64::from(first.cur_page());
-        let mut count: u16 = 1;
-        let mut pages = u64::from(first.pages()).saturating_sub(done);
-        loop {
-            let next = index.checked_add(count).and_then(|next| self.entry(next));
-            let is_next = next.is_some_and(|next| {
-                // What is left of an entry is no multiple of 2 MiB, and is carried out alone.
-                done == 0
-                    && next.operation() == first.operation()
-                    && next.gfn() == first.gfn().saturating_add(pages)
-                    && next.is_huge() == first.is_huge()
-                    && next.cur_page() == 0
-            });
-            if !is_next {
+        let mut passed: u16 = 0;
+        let mut end = Err(PscStatus::SUCCESS);
+        let mut entries = self.entries();
+        for first in entries.by_ref() {
+            if first.cur_page() > first.pages() || !first.is_aligned() {
+                end = Err(PscStatus::INVALID_ENTRY);
                 break;
             }
-            count = count.saturating_add(1);
-            pages = pages.saturating_add(first.pages().into());
+            if first.cur_page() < first.pages() {
+                end = Ok(first);
+                break;
+            }
+            passed = passed.saturating_add(1);
         }
-        Ok(Batch {
-            count,
-            range: PageRange {
-                gpa: PscEntry::address(first.gfn().saturating_add(done)),
-                pages,
-                is_private: first.operation() == PageOperation::PRIVATE,
-                is_huge: first.is_huge(),
-            },
-            operation: first.operation(),
-        })
+        let batch = end.map(|first| Batch::begin(first, entries));
+        if passed != 0 {
+            self.set_current(self.header().cur_entry.saturating_add(passed));
+        }
+        batch
     }
 
     /// Notes that the next batch is done.
@@ -129,15 +114,18 @@ impl<'a> PageList<'a> {
 
     /// Notes that a batch, which is the next one, is done.
     fn finish(&mut self, batch: &Batch) {
-        let first = self.header().cur_entry;
-        for number in 0..batch.count {
-            let index = first.saturating_add(number);
-            if let Some(word) = self.word(usize::from(index).saturating_add(1)) {
+        let rest = self.rest();
+        let words = self.0.get_mut(rest).unwrap_or_default();
+        for word in words
+            .chunks_exact_mut(ELEMENT_SIZE)
+            .take(batch.count.into())
+        {
+            if let Some(word) = word.first_chunk_mut() {
                 let entry = PscEntry(u64::from_le_bytes(*word));
                 *word = entry.with_cur_page(entry.pages()).0.to_le_bytes();
             }
         }
-        self.set_current(first.saturating_add(batch.count));
+        self.set_current(self.header().cur_entry.saturating_add(batch.count));
     }
 
     /// Goes on to what userspace has to do, or to the end. Operations that KVM does not know are done by doing
@@ -152,6 +140,36 @@ impl<'a> PageList<'a> {
                 PageOperation::PRIVATE | PageOperation::SHARED => return Next::Ask(batch.range),
                 _ => self.finish(&batch),
             }
+        }
+    }
+}
+
+impl Batch {
+    /// A first entry with something left to do, and as many of those after it as continue it.
+    fn begin(first: PscEntry, after: impl Iterator<Item = PscEntry>) -> Self {
+        let done = u64::from(first.cur_page());
+        let step = u64::from(first.pages());
+        let mut count: u16 = 1;
+        let mut pages = step.saturating_sub(done);
+        // What is left of an entry is no multiple of 2 MiB, and is carried out alone.
+        if done == 0 {
+            for next in after {
+                if !next.is_like(first) || next.gfn() != first.gfn().saturating_add(pages) {
+                    break;
+                }
+                count = count.saturating_add(1);
+                pages = pages.saturating_add(step);
+            }
+        }
+        Self {
+            count,
+            range: PageRange {
+                gpa: PscEntry::address(first.gfn().saturating_add(done)),
+                pages,
+                is_private: first.operation() == PageOperation::PRIVATE,
+                is_huge: first.is_huge(),
+            },
+            operation: first.operation(),
         }
     }
 }
