@@ -99,6 +99,7 @@ pub struct PscEntry(pub u64);
 impl PscEntry {
     const CUR_PAGE_MASK: u64 = 0xfff;
     const GFN_MASK: u64 = (1 << 40) - 1;
+    const RESERVED_BITS: u32 = 7;
 
     /// A change of one page, none of it done. Takes the low 40 bits of `gfn` and the low 4 of
     /// `operation`.
@@ -141,10 +142,20 @@ impl PscEntry {
         (self.0 >> 56) & 1 != 0
     }
 
-    /// Whether another entry is about a page of the same size, of which as much is done, and wants the same of it.
-    pub const fn is_like(self, other: Self) -> bool {
-        const COMPARED: u64 = PscEntry::CUR_PAGE_MASK | (0x1f << 52);
-        (self.0 ^ other.0) & COMPARED == 0
+    /// How many entries of this one's size there can be one behind the other after it, until there is no such frame.
+    pub const fn room_behind(self) -> u64 {
+        (Self::GFN_MASK - self.gfn()) >> self.pages().trailing_zeros()
+    }
+
+    /// The same entry about what lies `pages` pages of 4 KiB behind. There is to be such a frame.
+    #[must_use]
+    pub const fn moved(self, pages: u16) -> Self {
+        Self(self.0.wrapping_add((pages as u64) << 12))
+    }
+
+    /// Whether another entry says the same, but for the reserved bits.
+    pub const fn is_same(self, other: Self) -> bool {
+        (self.0 ^ other.0) << Self::RESERVED_BITS == 0
     }
 
     /// Bits 63:57, zero in a legal entry.

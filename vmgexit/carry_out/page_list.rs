@@ -114,12 +114,10 @@ impl<'a> PageList<'a> {
 
     /// Notes that a batch, which is the next one, is done.
     fn finish(&mut self, batch: &Batch) {
-        let rest = self.rest();
-        let words = self.0.get_mut(rest).unwrap_or_default();
-        for word in words
-            .chunks_exact_mut(ELEMENT_SIZE)
-            .take(batch.count.into())
-        {
+        let begin = self.rest().start;
+        let len = usize::from(batch.count).saturating_mul(ELEMENT_SIZE);
+        let words = self.0.get_mut(begin..begin.saturating_add(len));
+        for word in words.unwrap_or_default().chunks_exact_mut(ELEMENT_SIZE) {
             if let Some(word) = word.first_chunk_mut() {
                 let entry = PscEntry(u64::from_le_bytes(*word));
                 *word = entry.with_cur_page(entry.pages()).0.to_le_bytes();
@@ -148,24 +146,26 @@ impl Batch {
     /// A first entry with something left to do, and as many of those after it as continue it.
     fn begin(first: PscEntry, after: impl Iterator<Item = PscEntry>) -> Self {
         let done = u64::from(first.cur_page());
-        let step = u64::from(first.pages());
         let mut count: u16 = 1;
-        let mut pages = step.saturating_sub(done);
         // What is left of an entry is no multiple of 2 MiB, and is carried out alone.
         if done == 0 {
-            for next in after {
-                if !next.is_like(first) || next.gfn() != first.gfn().saturating_add(pages) {
-                    break;
-                }
-                count = count.saturating_add(1);
-                pages = pages.saturating_add(step);
-            }
+            let step = first.pages();
+            let mut last = first;
+            let continues = |next: &PscEntry| {
+                last = last.moved(step);
+                last.is_same(*next)
+            };
+            let after = after
+                .take(first.room_behind() as usize)
+                .take_while(continues);
+            count = count.saturating_add(after.count() as u16);
         }
+        let pages = u64::from(first.pages()).saturating_mul(count.into());
         Self {
             count,
             range: PageRange {
                 gpa: PscEntry::address(first.gfn().saturating_add(done)),
-                pages,
+                pages: pages.saturating_sub(done),
                 is_private: first.operation() == PageOperation::PRIVATE,
                 is_huge: first.is_huge(),
             },
