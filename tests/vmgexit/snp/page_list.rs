@@ -88,6 +88,26 @@ fn adjacent_entries_are_one_range() {
 }
 
 #[test]
+fn nothing_continues_the_last_frame() {
+    const LAST: u64 = (1 << 40) - 1;
+    let small = [entry(LAST, PRIVATE), entry(0, SHARED)];
+    let (asked, ..) = run(list(0, 1, &small));
+    assert_eq!(
+        asked,
+        [range(LAST, 1, PRIVATE, false), range(0, 1, SHARED, false)]
+    );
+    let large = [huge(LAST - 511, PRIVATE), huge(0, SHARED)];
+    let (asked, ..) = run(list(0, 1, &large));
+    assert_eq!(
+        asked,
+        [
+            range(LAST - 511, 512, PRIVATE, true),
+            range(0, 512, SHARED, true)
+        ]
+    );
+}
+
+#[test]
 fn a_partly_done_entry_is_carried_out_alone() {
     // The last one is where KVM's C code, counting from the beginning of the first, takes it to be adjacent.
     let first = huge(0x200, SHARED).with_cur_page(100);
