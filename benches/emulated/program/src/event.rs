@@ -122,6 +122,11 @@ impl Emulated {
     const RDTSC: Self = Self::new(6, 0, 0);
     const MAP_GPA_RANGE: Self = Self::new(9, MAP_GPA_RANGE, 0);
 
+    /// So many exits to userspace, and nothing else.
+    const fn exits(count: u64) -> Self {
+        Self::new(10, 0, count)
+    }
+
     const fn new(operation: u64, operand: u64, length: u64) -> Self {
         Self {
             operation,

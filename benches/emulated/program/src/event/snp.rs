@@ -33,19 +33,18 @@ pub fn registration(gpa: u64) -> Event {
 }
 
 /// A list of changes to pages that are shared already: what userspace would do about them is not measured.
-fn list(name: &'static str, count: usize, stride: u64, emulated: Option<Emulated>) -> Event {
+fn list(name: &'static str, count: usize, stride: u64) -> Event {
     let entry = |number| page(number * stride, PageOperation::SHARED);
     let list = PageList::new((0..count as u64).map(entry).collect());
+    let ranges = if stride == 1 { 1 } else { count as u64 };
     Event {
         length: count as u64,
-        emulated,
-        ..Event::page(name, list.request(BEGIN), Emulated::NONE)
+        ..Event::page(name, list.request(BEGIN), Emulated::exits(ranges))
     }
 }
 
 /// All of them.
 pub fn events() -> Vec<Event> {
-    let once = Some(Emulated::MAP_GPA_RANGE);
     let most = MAX_COUNT;
     let creation = ApCreation {
         operation: ApOperation::CREATE_ON_INIT,
@@ -61,17 +60,12 @@ pub fn events() -> Vec<Event> {
         operation: PageOperation::SHARED,
     };
     vec![
-        list("psc_1", 1, 1, once),
-        list("psc_16_one_range", 16, 1, once),
-        list("psc_16_ranges", 16, 2, None),
-        list("psc_253_one_range", most, 1, once),
-        list("psc_253_ranges", most, 2, None),
-        Event::by_msr(
-            "psc_msr",
-            by_msr,
-            MsrInfo::PSC_RESPONSE,
-            Emulated::MAP_GPA_RANGE,
-        ),
+        list("psc_1", 1, 1),
+        list("psc_16_one_range", 16, 1),
+        list("psc_16_ranges", 16, 2),
+        list("psc_253_one_range", most, 1),
+        list("psc_253_ranges", most, 2),
+        Event::by_msr("psc_msr", by_msr, MsrInfo::PSC_RESPONSE, Emulated::exits(1)),
         Event::page("ap_creation", creation, Emulated::NONE),
         Event {
             emulated: None,
