@@ -178,7 +178,7 @@ impl Event {
     /// Whether this handler knows the event.
     pub fn is_answered_by(&self, handler: Handler) -> bool {
         match handler {
-            Handler::C => self.in_c,
+            Handler::C | Handler::Observed => self.in_c,
             Handler::Emulation => self.emulated.is_some(),
             Handler::Rust | Handler::Floor => true,
         }

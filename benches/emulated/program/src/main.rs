@@ -21,6 +21,8 @@ pub enum Handler {
     C,
     /// ghcb_rs.
     Rust,
+    /// kvm_amd's C function, which ghcb_rs observes.
+    Observed,
     /// A function that returns at once.
     Floor,
     /// A function that has KVM emulate the event, and knows no GHCB.

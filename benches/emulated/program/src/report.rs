@@ -173,7 +173,7 @@ impl Report {
     }
 
     /// Cells of the table, the head first.
-    fn cells(&self) -> Vec<[String; 12]> {
+    fn cells(&self) -> Vec<[String; 13]> {
         let mut lines = vec![[
             "event",
             "floor",
@@ -181,6 +181,7 @@ impl Report {
             "Rust",
             "C above",
             "Rust above",
+            "observed above",
             "emulation",
             "ratio",
             "target",
@@ -206,6 +207,7 @@ impl Report {
                 number(row.total(Handler::Rust)),
                 number(row.above(Handler::C)),
                 number(row.above(Handler::Rust)),
+                number(row.above(Handler::Observed)),
                 number(self.emulation(row)),
                 ratio(row.ratio()),
                 against(row.ratio(), group.target()),
@@ -220,7 +222,7 @@ impl Report {
     /// The table for a terminal.
     pub fn table(&self) -> String {
         let cells = self.cells();
-        let width: Vec<_> = (0..12)
+        let width: Vec<_> = (0..13)
             .map(|column| {
                 cells
                     .iter()
