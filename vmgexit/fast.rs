@@ -38,6 +38,10 @@ pub(super) fn answer<V: Vcpu>(
     gpa: u64,
     header: Header,
 ) -> Result<AfterExit, Fault> {
+    // There, each variable of each copy has a place of its own on the stack, which would not take them all.
+    if cfg!(CONFIG_KASAN_STACK) {
+        return answer_others(vcpu, page, gpa, header);
+    }
     let info1 = header.info1();
     macro_rules! copies {
         ($($code:ident $(if $form:expr)? $(, where info1 is $info1:literal)?;)*) => {
