@@ -9,7 +9,6 @@
 //! | [`facts`] | what the host is, and who else uses it |
 //! | [`plan`] | the phases, in their order |
 //! | [`run`] | carries the plan out, and stops at the first sign of trouble |
-//! | [`health`] | whether the host is well |
 //! | [`stand`] | how the host was, and how it gets there again |
 //! | [`ktap`] | what test programs say |
 //! | [`report`] | what came of it |
@@ -19,7 +18,6 @@ pub mod cli;
 pub mod compare;
 pub mod facts;
 pub mod folder;
-pub mod health;
 pub mod ktap;
 pub mod plan;
 pub mod report;

@@ -5,12 +5,12 @@
 use crate::cli::Run as Arguments;
 use crate::facts::{self, Facts};
 use crate::folder::Folder;
-use crate::health::Health;
 use crate::ktap::{Reader, Test, Verdict};
 use crate::plan::{Handler, Phase, Plan, Step, PHASES};
 use crate::report::{End, PhaseReport, Report};
 use crate::stand::{self, Stand};
 use anyhow::{bail, Context as _, Result};
+use kernel_log::{faults, KernelLog};
 use rustix::process::{kill_process_group, Pid, Signal};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -105,7 +105,7 @@ struct Tour {
     /// Why the module answers nothing in this run, if so.
     only_observe: Option<String>,
     scale: u64,
-    health: Health,
+    kernel_log: KernelLog,
     log: File,
     reports: Vec<PhaseReport>,
 }
@@ -138,7 +138,7 @@ impl Tour {
             modules,
             only_observe,
             scale: arguments.scale,
-            health: Health::from_now()?,
+            kernel_log: KernelLog::open()?,
             log: File::create(&log).with_context(|| log.display().to_string())?,
             reports: Vec::new(),
             facts,
@@ -205,9 +205,9 @@ impl Tour {
         if let Err(error) = stand::take_out() {
             fail(&mut report, format!("{error:#}"));
         }
-        match self.health.faults() {
-            Ok(faults) => {
-                if let Some(fault) = faults.first() {
+        match self.kernel_log.lines() {
+            Ok(lines) => {
+                if let Some(fault) = faults(&lines).first() {
                     fail(&mut report, format!("the kernel reports: {fault}"));
                 }
             }

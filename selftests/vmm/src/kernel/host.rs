@@ -2,10 +2,8 @@
 //! What the host offers, and what its kernel says meanwhile.
 
 use crate::launch::kind::Kind;
-use anyhow::{Context, Result};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+pub use kernel_log::{faults, KernelLog};
+use std::fs;
 use std::path::Path;
 
 /// Why guests of `kind` can't run here, if they can't.
@@ -25,66 +23,4 @@ pub fn missing(kind: Kind) -> Option<String> {
         Ok(value) if value.trim() != "Y" => Some(format!("kvm_amd runs without {name}")),
         Ok(_) => None,
     }
-}
-
-/// Lines that the kernel logs from now on.
-pub struct KernelLog {
-    file: File,
-}
-
-/// Parts of a line that tell of a fault of the host.
-const FAULTS: [&str; 12] = [
-    "WARNING:",
-    "BUG:",
-    "Oops",
-    "KASAN",
-    "UBSAN",
-    "general protection fault",
-    "unable to handle",
-    "Call Trace:",
-    "lockdep",
-    "rcu: INFO",
-    "soft lockup",
-    "Kernel panic",
-];
-
-impl KernelLog {
-    /// Begin behind the last line.
-    pub fn open() -> Result<Self> {
-        let mut file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open("/dev/kmsg")
-            .context("open /dev/kmsg")?;
-        file.seek(SeekFrom::End(0)).context("end of /dev/kmsg")?;
-        Ok(Self { file })
-    }
-
-    /// Lines since the last call.
-    pub fn lines(&mut self) -> Result<Vec<String>> {
-        let mut lines = Vec::new();
-        let mut record = [0u8; 8192];
-        loop {
-            match self.file.read(&mut record) {
-                Ok(0) => return Ok(lines),
-                Ok(length) => {
-                    let text = String::from_utf8_lossy(&record[..length]);
-                    let message = text.split_once(';').map_or(&*text, |(_, rest)| rest);
-                    lines.push(message.lines().next().unwrap_or_default().to_owned());
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(lines),
-                // Records were overwritten before they were read: go on with the next.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
-                Err(error) => return Err(error).context("read /dev/kmsg"),
-            }
-        }
-    }
-}
-
-/// Those of `lines` that tell of a fault of the host.
-pub fn faults(lines: &[String]) -> Vec<&String> {
-    lines
-        .iter()
-        .filter(|line| FAULTS.iter().any(|fault| line.contains(fault)))
-        .collect()
 }
