@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What guest and host exchange: requests and replies, the page that carries them, exits to userspace.
 
+pub mod ap_creation;
 pub mod catalog;
 pub mod device;
 pub mod exit;

@@ -12,6 +12,7 @@ use std::process::ExitCode as Status;
 use std::thread;
 use std::time::Duration;
 use vm_memory::GuestMemoryMmap;
+use vmm::exchange::ap_creation::{info, request, FEATURES};
 use vmm::exchange::request::Request;
 use vmm::exchange::steps::{take_table, Attempt, StepVm};
 use vmm::judge::check::Check;
@@ -20,8 +21,6 @@ use vmm::launch::crew::{wait_for, Hand};
 use vmm::launch::vm::{Config, Mail, Vcpu};
 use vmm::report::ktap::{self, Report};
 
-/// The features of the test's VMs: SEV-SNP alone.
-const FEATURES: u64 = 1;
 /// The vCPU that is created.
 const AP: u32 = 1;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,20 +44,7 @@ fn main() -> Status {
 }
 
 fn creation(operation: ApOperation, vmsa: u64) -> Request {
-    with_info(info(operation), vmsa)
-}
-
-fn info(operation: ApOperation) -> ApCreation {
-    ApCreation {
-        operation,
-        vmpl: 0,
-        reserved: 0,
-        apic_id: AP,
-    }
-}
-
-fn with_info(info: ApCreation, vmsa: u64) -> Request {
-    Request::new(ExitCode::AP_CREATION, info.encode(), vmsa).with(Field::Rax, FEATURES)
+    request(info(operation, AP), vmsa)
 }
 
 const CREATIONS: [ApOperation; 2] = [ApOperation::CREATE_ON_INIT, ApOperation::CREATE];
@@ -87,9 +73,9 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
     ];
     let each = |change: &dyn Fn(&mut ApCreation)| -> Vec<Request> {
         let changed = all.iter().map(|operation| {
-            let mut info = info(*operation);
+            let mut info = info(*operation, AP);
             change(&mut info);
-            with_info(info, map::VMSA)
+            request(info, map::VMSA)
         });
         changed.collect()
     };

@@ -6,14 +6,12 @@ mod table;
 
 pub use attempt::{Attempt, Outcome, Pages};
 
+use crate::exchange::ap_creation;
 use crate::exchange::exit::Exit;
-use crate::exchange::request::Request;
 use crate::launch::vm::{word, Config, Mail, Vcpu, Vm};
 use crate::launch::watchdog::Watchdog;
 use anyhow::{bail, ensure, Result};
-use ghcb_rs::ghcb_abi::ap::{ApCreation, ApOperation};
-use ghcb_rs::ghcb_abi::exit_code::ExitCode;
-use ghcb_rs::ghcb_abi::page::Field;
+use ghcb_rs::ghcb_abi::ap::ApOperation;
 use mailbox::{doorbell, map, Mailbox, Role, Step};
 use std::mem::offset_of;
 use std::time::Duration;
@@ -67,8 +65,6 @@ impl StepVm {
     /// creates it.
     pub fn at_vmpl1() -> Result<Self> {
         const VCPU: u32 = 1;
-        /// The only feature of the VM: SEV-SNP.
-        const FEATURES: u64 = 1;
         let mut vm = Self::with(Config::default(), &[Role::Steps])?;
         let made = vm.take(Attempt::make_vmsa(VCPU.into(), 1))?.infos.0;
         ensure!(
@@ -76,14 +72,7 @@ impl StepVm {
             "the guest cannot make a VMSA: {made:#x}, {:?}",
             vm.dead
         );
-        let creation = ApCreation {
-            operation: ApOperation::CREATE,
-            vmpl: 0,
-            reserved: 0,
-            apic_id: VCPU,
-        };
-        let request = Request::new(ExitCode::AP_CREATION, creation.encode(), map::VMSA)
-            .with(Field::Rax, FEATURES);
+        let request = ap_creation::request(ap_creation::info(ApOperation::CREATE, VCPU), map::VMSA);
         let reply = vm.take(Attempt::page(&request))?.reply();
         ensure!(
             (reply.info1, reply.info2) == (0, 0),

@@ -2,21 +2,19 @@
 //! Those of SEV-SNP.
 
 use super::{Emulated, Event};
-use ghcb_rs::ghcb_abi::ap::{ApCreation, ApOperation};
+use ghcb_rs::ghcb_abi::ap::ApOperation;
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
 use ghcb_rs::ghcb_abi::msr::{MsrInfo, MsrRequest};
 use ghcb_rs::ghcb_abi::page::Field;
 use ghcb_rs::ghcb_abi::psc::{PageOperation, MAX_COUNT};
 use mailbox::map;
+use vmm::exchange::ap_creation;
 use vmm::exchange::guest_request::{MESSAGE, RESPONSE};
 use vmm::exchange::page_list::{page, PageList, BEGIN, GFN};
 use vmm::exchange::request::Request;
 
 /// What the names of page state changes begin with.
 pub const PAGE_STATE_CHANGE: &str = "psc_";
-
-/// The VMSA's SEV_FEATURES: SEV-SNP.
-const FEATURES: u64 = 1;
 
 /// The vCPU that is created, and never runs.
 pub const AP: u32 = 1;
@@ -45,15 +43,8 @@ fn list(name: &'static str, count: usize, stride: u64) -> Event {
 
 /// All of them.
 pub fn events() -> Vec<Event> {
-    let most = MAX_COUNT;
-    let creation = ApCreation {
-        operation: ApOperation::CREATE_ON_INIT,
-        vmpl: 0,
-        reserved: 0,
-        apic_id: AP,
-    };
-    let creation = Request::new(ExitCode::AP_CREATION, creation.encode(), map::VMSA)
-        .with(Field::Rax, FEATURES);
+    let creation = ap_creation::info(ApOperation::CREATE_ON_INIT, AP);
+    let creation = ap_creation::request(creation, map::VMSA);
     let apic_ids = Request::new(ExitCode::APIC_ID_LIST, MESSAGE, 0).with(Field::Rax, 1);
     let by_msr = MsrRequest::PageStateChange {
         gfn: GFN,
@@ -63,8 +54,8 @@ pub fn events() -> Vec<Event> {
         list("psc_1", 1, 1),
         list("psc_16_one_range", 16, 1),
         list("psc_16_ranges", 16, 2),
-        list("psc_253_one_range", most, 1),
-        list("psc_253_ranges", most, 2),
+        list("psc_253_one_range", MAX_COUNT, 1),
+        list("psc_253_ranges", MAX_COUNT, 2),
         Event::by_msr("psc_msr", by_msr, MsrInfo::PSC_RESPONSE, Emulated::exits(1)),
         Event::page("ap_creation", creation, Emulated::NONE),
         Event {
