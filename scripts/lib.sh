@@ -52,6 +52,9 @@ need_root() {
 	[ "$(id -u)" -eq 0 ] || die "this needs root rights (a Debian root is built and mounted): run it again as root, or with sudo."
 }
 
+# kernels: those that are known to work, release and version, without the words about them.
+kernels() { grep -v '^#' "$top/scripts/kernels"; }
+
 # need_space GIB: refuse early where the cache cannot take what is to come.
 need_space() {
 	local free
