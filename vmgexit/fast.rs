@@ -38,7 +38,7 @@ pub(super) fn answer<V: Vcpu>(
     gpa: u64,
     header: Header,
 ) -> Result<AfterExit, Fault> {
-    // There, each variable of each copy has a place of its own on the stack, which would not take them all.
+    // KASAN gives each variable of each copy a place of its own on the stack, which does not take them all.
     if cfg!(CONFIG_KASAN_STACK) {
         return answer_others(vcpu, page, gpa, header);
     }
