@@ -135,11 +135,25 @@ enum Told {
     Other,
 }
 
+impl CPage {
+    /// Whether no handler writes such a reply: the guest has written over it.
+    fn is_overwritten(&self) -> bool {
+        let is_reply = match u32::try_from(self.info1).map(Action) {
+            Ok(Action::NO_ACTION) => true,
+            Ok(Action::ISSUE_EXCEPTION) => EventInjection(self.info2).is_acceptable(),
+            Ok(Action::MALFORMED_INPUT) => {
+                u32::try_from(self.info2).is_ok_and(|reason| ErrorReason(reason).name().is_some())
+            }
+            _ => false,
+        };
+        !is_reply
+    }
+}
+
 impl CAnswer {
     /// The answer to a request in the page.
     fn told(&self, page: &CPage) -> Told {
         match (self.result, self.exception, Action(page.info1 as u32)) {
-            _ if page.info1 >> 32 != 0 => Told::Other,
             (..=-1, _, Action::NO_ACTION) if page.info2 == 0 => Told::Failure(self.result),
             (0, None, Action::NO_ACTION) if page.info2 == 0 => Told::Userspace,
             (1.., Some(vector), Action::NO_ACTION) if page.info2 == 0 => Told::Injected(vector),
@@ -162,7 +176,7 @@ impl Foresight {
             // What C cannot pin.
             (Some(_), None) if c.result > 0 && c.msr == self.msr => Verdict::AnyUserMemory,
             (Some(request), Some(page)) => {
-                if request.has_changed(page) {
+                if request.has_changed(page) || page.is_overwritten() {
                     Verdict::Raced
                 } else if c.msr != self.msr {
                     Verdict::Unexplained

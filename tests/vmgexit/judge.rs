@@ -5,7 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ghcb_rs::{
-    ghcb_abi::{bitmap::ValidBitmap, page::Field},
+    ghcb_abi::{
+        bitmap::ValidBitmap,
+        page::Field,
+        reply::{ErrorReason, EventInjection},
+    },
     vmgexit::{
         judge::{CAnswer, Foresight},
         verdict::Verdict,
@@ -126,11 +130,23 @@ fn a_wrong_answer_of_c_has_no_name() {
             wrong(&foresight, &c, |c| c.result = -5),
             wrong(&foresight, &c, |c| c.msr.0 ^= 1 << 20),
             wrong(&foresight, &c, |c| match &mut c.page {
-                Some(page) => page.info2 ^= 1 << 14,
+                Some(page) => match page.info1 {
+                    0 => page.info2 ^= 1 << 14,
+                    1 => {
+                        page.info2 ^=
+                            u64::from(EventInjection::UD_VECTOR ^ EventInjection::GP_VECTOR)
+                    }
+                    _ => page.info2 = page.info2 % 6 + 1,
+                },
                 None => c.exception = Some(13),
             }),
             wrong(&foresight, &c, |c| match &mut c.page {
-                Some(page) => page.info1 ^= 1 << 32,
+                Some(page) => {
+                    (page.info1, page.info2) = match page.info1 {
+                        2 => (1, EventInjection::UD.0),
+                        _ => (2, ErrorReason::NOT_REGISTERED.0.into()),
+                    }
+                }
                 None => c.msr.0 ^= 1 << 4,
             }),
         ];
@@ -180,6 +196,33 @@ fn a_request_that_changes_is_not_judged() {
                 }
             });
             assert_eq!(verdict, Verdict::Raced);
+        }
+    });
+}
+
+#[test]
+fn a_reply_that_no_handler_writes_is_the_guests() {
+    each(300, |case| {
+        let (foresight, c) = judged(case);
+        if c.page.is_none() {
+            return;
+        }
+        let replies = [
+            (3, 0),
+            (1 << 32, 0),
+            (1, 0),
+            (1, EventInjection::UD.0 & !EventInjection::VALID),
+            (2, 0),
+            (2, 7),
+            (2, 1 << 32 | 5),
+        ];
+        for (info1, info2) in replies {
+            let verdict = wrong(&foresight, &c, |c| {
+                if let Some(page) = &mut c.page {
+                    (page.info1, page.info2) = (info1, info2);
+                }
+            });
+            assert_eq!(verdict, Verdict::Raced, "{info1:#x} {info2:#x}");
         }
     });
 }
