@@ -2,7 +2,10 @@
 
 //! Host memory that stands in for a scratch area.
 
-use super::bindings::kvm_vcpu;
+use super::{
+    bindings::{kvm, kvm_vcpu},
+    imports,
+};
 use crate::{ghcb_abi::page::PAGE_SIZE, vmgexit::host::Purpose};
 use core::{arch::asm, ffi::c_void, ptr::NonNull, slice};
 use kernel::{alloc::flags, prelude::*};
@@ -79,6 +82,27 @@ impl Buffer {
     /// `len` zero bytes of its own.
     pub(super) fn allocated(len: usize) -> Result<Self> {
         Ok(Self::Allocated(allocate(len)?))
+    }
+
+    /// Copy of its own of `len` bytes of the guest's memory at `gpa`; `Ok(None)` if they cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    ///
+    /// # Safety
+    ///
+    /// `kvm` is a VM, and `kvm->srcu` is held.
+    pub(super) unsafe fn read(kvm: *mut kvm, gpa: u64, len: usize) -> Result<Option<Self>> {
+        let mut memory = KVVec::<u8>::with_capacity(len, flags::GFP_KERNEL_ACCOUNT)?;
+        // SAFETY: By the caller; so many bytes are there.
+        let error = unsafe { imports::kvm_read_guest(kvm, gpa, memory.as_mut_ptr().cast(), len) };
+        if error != 0 {
+            return Ok(None);
+        }
+        // SAFETY: They are there, and KVM has written all of them.
+        unsafe { memory.inc_len(len) };
+        Ok(Some(Self::Allocated(memory)))
     }
 
     /// The bytes.

@@ -43,28 +43,24 @@ impl Memory for KvmVcpu {
             ScratchArea::Shared(range) => range.len(),
             ScratchArea::External { len, .. } => usize::try_from(len).map_err(|_| INVALID)?,
         };
-        let buffer = match area {
-            // SAFETY: By the invariant; an exit has one buffer.
-            ScratchArea::Shared(_) => unsafe { Buffer::new(self.vcpu(), len, purpose) },
-            // Hardened usercopy kills who copies between user memory and a `kvm_vcpu`.
-            ScratchArea::External { .. } => Buffer::allocated(len),
-        };
-        let mut buffer = buffer.map_err(|_| INVALID)?;
         match area {
-            ScratchArea::Shared(_) if purpose == Purpose::Receive => {}
-            ScratchArea::Shared(range) => page.read_bytes(range, buffer.bytes_mut())?,
-            // As in C, also when the guest will receive: an area that cannot be read is refused at once.
-            ScratchArea::External { gpa, len } => {
-                // SAFETY: By the invariant, with `kvm->srcu` held; the buffer holds `len` bytes.
-                let error = unsafe {
-                    imports::kvm_read_guest(self.kvm(), gpa, buffer.as_mut_ptr(), len as usize)
-                };
-                if error != 0 {
-                    return Err(INVALID.into());
+            ScratchArea::Shared(range) => {
+                // SAFETY: By the invariant; an exit has one buffer.
+                let buffer = unsafe { Buffer::new(self.vcpu(), len, purpose) };
+                let mut buffer = buffer.map_err(|_| INVALID)?;
+                if purpose != Purpose::Receive {
+                    page.read_bytes(range, buffer.bytes_mut())?;
                 }
+                Ok(buffer)
+            }
+            // As in C, also when the guest will receive: an area that cannot be read is refused at once. Hardened
+            // usercopy kills who copies between user memory and a `kvm_vcpu`.
+            ScratchArea::External { gpa, .. } => {
+                // SAFETY: By the invariant, with `kvm->srcu` held.
+                let buffer = unsafe { Buffer::read(self.kvm(), gpa, len) };
+                Ok(buffer.map_err(|_| INVALID)?.ok_or(INVALID)?)
             }
         }
-        Ok(buffer)
     }
 
     #[inline(always)]

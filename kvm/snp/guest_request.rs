@@ -49,14 +49,12 @@ impl GuestRequests for KvmVcpu {
     }
 
     fn read_message(&mut self, gpa: u64) -> Result<Option<Buffer>, OutOfReach> {
-        let Ok(mut message) = Buffer::allocated(PAGE_SIZE) else {
-            return Ok(None);
-        };
-        // SAFETY: By the invariant, with `kvm->srcu` held; the buffer is a page.
-        let error =
-            unsafe { imports::kvm_read_guest(self.kvm(), gpa, message.as_mut_ptr(), PAGE_SIZE) };
-        reached(error)?;
-        Ok(Some(message))
+        // SAFETY: By the invariant, with `kvm->srcu` held.
+        match unsafe { Buffer::read(self.kvm(), gpa, PAGE_SIZE) } {
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => Err(OutOfReach),
+            Err(_) => Ok(None),
+        }
     }
 
     fn write_message(&mut self, gpa: u64, message: &Buffer) -> Result<(), OutOfReach> {
@@ -72,7 +70,9 @@ impl GuestRequests for KvmVcpu {
         reached(unsafe { imports::kvm_clear_guest(self.kvm(), gpa, len) })
     }
 
-    /// C: `snp_handle_guest_req()`, but for the guest's memory: nobody faults with the VM's mutex held.
+    /// C: `snp_handle_guest_req()`, but for the guest's memory: nobody faults with the VM's mutex held. The firmware
+    /// reads the message where it is: `kmalloc()` aligns what is as large as a page to a page, and `kvmalloc()` takes
+    /// it from there (`Documentation/core-api/memory-allocation.rst`).
     fn ask_firmware(&mut self, message: &mut Buffer) -> Result<FirmwareAnswer, HostFault> {
         let bytes = message
             .bytes_mut()
@@ -82,16 +82,16 @@ impl GuestRequests for KvmVcpu {
         let fd = unsafe { (*self.sev()).fd };
         let file = LocalFile::fget(fd as u32).map_err(|_| HostFault(EBADF.to_errno()))?;
         let sev = self.sev();
-        // SAFETY: By the invariant, and because this is an SEV-SNP guest: its mutex is initialized, and its two
-        // buffers are pages that the mutex protects. The firmware writes to the second one during the command
-        // alone. The command's buffer, and the place for the status, live until the call returns.
+        // SAFETY: By the invariant, and because this is an SEV-SNP guest: its mutex is initialized, and its
+        // buffer for responses is a page that the mutex protects. The firmware reads the message, a page of
+        // `kmalloc()`'s, and writes to that buffer, during the command alone. The command's buffer, and the place
+        // for the status, live until the call returns.
         unsafe {
             let _lock = Locked::new(NonNull::new_unchecked(&raw mut (*sev).guest_req_mutex));
-            let (request, response) = ((*sev).guest_req_buf, (*sev).guest_resp_buf);
-            slice::from_raw_parts_mut(request.cast::<u8>(), PAGE_SIZE).copy_from_slice(bytes);
+            let response = (*sev).guest_resp_buf;
             let mut command = bindings::sev_data_snp_guest_request {
                 gctx_paddr: address_for_firmware((*sev).snp_context),
-                req_paddr: address_for_firmware(request),
+                req_paddr: address_for_firmware(bytes.as_ptr().cast()),
                 res_paddr: address_for_firmware(response),
             };
             let mut status: c_int = 0;
