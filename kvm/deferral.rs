@@ -42,6 +42,7 @@ use crate::{
 use core::{
     mem::offset_of,
     ptr::{self, NonNull},
+    slice,
     sync::atomic::{fence, AtomicI32, Ordering},
 };
 use kernel::{
@@ -181,14 +182,16 @@ impl Waiting for KvmVcpu {
         }
     }
 
-    fn defer_again(&mut self, deferred: Deferred<Buffer>) {
-        let (area, buffer) = deferred.data.unzip();
-        let record = Record {
-            gfn: deferred.gpa >> PAGE_SHIFT,
-            exit: deferred.exit,
-            area,
-        };
-        self.remember(&record, buffer.and_then(Buffer::into_raw));
+    fn deferred_data(&mut self) -> Option<&mut [u8]> {
+        // SAFETY: By the invariant, these fields are this task's alone. With `ghcb_sa_free` set, the memory is
+        // `ghcb_sa_len` bytes that `Buffer::into_raw()` has given away, and which are borrowed with the vCPU.
+        unsafe {
+            let sev_es = &raw mut (*self.svm()).sev_es;
+            let is_there = is_pending(self.svm()) && (*sev_es).ghcb_sa_free;
+            is_there.then(|| {
+                slice::from_raw_parts_mut((*sev_es).ghcb_sa.cast(), (*sev_es).ghcb_sa_len as usize)
+            })
+        }
     }
 
     fn park(

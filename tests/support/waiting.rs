@@ -93,19 +93,9 @@ impl Waiting for Host {
         })
     }
 
-    fn defer_again(&mut self, deferred: Deferred<Vec<u8>>) {
-        assert!(
-            !self.holds_anything_but_the_page(),
-            "left to userspace twice"
-        );
-        let (area, copy) = deferred.data.unzip();
-        self.sev_es.words = Record {
-            gfn: deferred.gpa >> 12,
-            exit: deferred.exit,
-            area,
-        }
-        .encode();
-        self.sev_es.ghcb_sa = copy;
+    fn deferred_data(&mut self) -> Option<&mut [u8]> {
+        self.sev_es.words.decode()?;
+        self.sev_es.ghcb_sa.as_deref_mut()
     }
 
     fn park(&mut self, _: &View, exit: ExitInfo, registers: &Registers) -> Result<(), Fault> {

@@ -57,7 +57,7 @@ impl PageStateChange {
             page.read_bytes(entries, rest)?;
         }
         let area = ScratchArea::Shared(place);
-        match proceed(&mut copy) {
+        match PageList::new(copy.as_mut()).proceed() {
             Next::Ask(range) => {
                 vcpu.ask_for_range(&range);
                 Ok(Flow::ReplyLater(Some(Scratch { area, buffer: copy })))
@@ -70,11 +70,6 @@ impl PageStateChange {
     }
 }
 
-/// Goes on in a copy of a list.
-fn proceed<B: AsMut<[u8]>>(copy: &mut B) -> Next {
-    PageList::new(copy.as_mut()).proceed()
-}
-
 /// Goes on with a list, when userspace has answered. C: `snp_complete_one_psc()`. May sleep.
 ///
 /// If the answer is none that KVM knows of, KVM_RUN fails as in C, and the reply is still to be written.
@@ -83,27 +78,27 @@ pub fn go_on<V: Vcpu>(vcpu: &mut V) -> AfterExit {
     if answer == RangeAnswer::Invalid {
         return AfterExit::UNSUPPORTED;
     }
-    let Some(mut deferred) = vcpu.take_deferred(End::Completed) else {
+    let Some(copy) = vcpu.deferred_data() else {
         return AfterExit::RESUME;
     };
-    let Some((_, copy)) = &mut deferred.data else {
-        return AfterExit::RESUME;
-    };
-    let status = match answer {
+    let mut list = PageList::new(copy);
+    let next = match answer {
         RangeAnswer::Done => {
-            PageList::new(copy.as_mut()).advance();
-            match proceed(copy) {
-                Next::Ask(range) => {
-                    vcpu.ask_for_range(&range);
-                    vcpu.defer_again(deferred);
-                    return AfterExit::USERSPACE;
-                }
-                Next::End(status) => status,
-            }
+            list.advance();
+            list.proceed()
         }
-        _ => PscStatus::GENERIC,
+        _ => Next::End(PscStatus::GENERIC),
     };
-    deferred::finish(vcpu, &deferred, &reply(status));
+    let status = match next {
+        Next::Ask(range) => {
+            vcpu.ask_for_range(&range);
+            return AfterExit::USERSPACE;
+        }
+        Next::End(status) => status,
+    };
+    if let Some(deferred) = vcpu.take_deferred(End::Completed) {
+        deferred::finish(vcpu, &deferred, &reply(status));
+    }
     AfterExit::RESUME
 }
 

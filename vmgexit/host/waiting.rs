@@ -63,8 +63,8 @@ pub trait Waiting: Memory {
     /// Takes the exit whose reply is deferred, if there is one, with what came along.
     fn take_deferred(&mut self, end: End) -> Option<Deferred<Self::Buffer>>;
 
-    /// Leaves an exit that was taken to userspace once more. Its data have memory of their own.
-    fn defer_again(&mut self, deferred: Deferred<Self::Buffer>);
+    /// Data of the exit whose reply is deferred, if they have memory of their own. It stays deferred.
+    fn deferred_data(&mut self) -> Option<&mut [u8]>;
 
     /// Leaves an exit to a SIPI or whatever else wakes the vCPU: maps the page as KVM's C handler does, for
     /// C to complete the exit with `registers`.
