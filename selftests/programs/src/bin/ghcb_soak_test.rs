@@ -24,7 +24,7 @@ use vmm::hostile::Hostile;
 use vmm::judge::in_guest;
 use vmm::judge::permit;
 use vmm::kernel::balance::Balance;
-use vmm::kernel::handler::Handler;
+use vmm::kernel::handler::{self, Handler};
 use vmm::kernel::host::{self, KernelLog};
 use vmm::launch::crew::{pin, Hand};
 use vmm::launch::kind::Kind;
@@ -206,7 +206,7 @@ fn tables(
             break;
         }
         let table = hostile.table(left as usize);
-        table.aim(memory, 1);
+        table.aim(memory, 1, handler::is_observed());
         let (outcomes, dead) = take_table(boss, memory, &table.attempts)?;
         tally.vmgexits += outcomes.len() as u64;
         for (index, (attempt, outcome)) in table.attempts.iter().zip(&outcomes).enumerate() {

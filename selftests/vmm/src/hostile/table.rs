@@ -28,6 +28,9 @@ const WORDS: [usize; 8] = [
     SHARED_BUFFER_OFFSET,
 ];
 
+/// Those that tell how C has answered.
+const REPLY: [usize; 2] = [Field::SwExitInfo1.offset(), Field::SwExitInfo2.offset()];
+
 /// A word of a page that alternates between two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Aim {
@@ -120,8 +123,9 @@ fn kept(offset: usize, value: u64) -> u64 {
 }
 
 impl Table {
-    /// Have the vCPU `other`, which flips, change the words.
-    pub fn aim(&self, memory: &GuestMemoryMmap, other: u64) {
+    /// Have the vCPU `other`, which flips, change the words; if C is judged, not those of a reply: one that is written
+    /// over cannot be told from a wrong one.
+    pub fn aim(&self, memory: &GuestMemoryMmap, other: u64, is_judged: bool) {
         let flips = map::MAILBOXES + other * PAGE + offset_of!(Mailbox, flips) as u64;
         for (index, (aim, word)) in (0..).zip(self.aims.iter().zip(WORDS)) {
             let flip = flips + index * size_of::<Flip>() as u64;
@@ -130,7 +134,9 @@ impl Table {
             set(offset_of!(Flip, width), 8);
             set(offset_of!(Flip, even), aim.even);
             set(offset_of!(Flip, odd), aim.odd);
-            set(offset_of!(Flip, address), map::page(aim.page) + word as u64);
+            if !(is_judged && REPLY.contains(&word)) {
+                set(offset_of!(Flip, address), map::page(aim.page) + word as u64);
+            }
         }
     }
 }

@@ -54,6 +54,11 @@ const MODE: &str = "/sys/module/ghcb_rs/parameters/mode";
 /// Whether C answers through the module, which judges it, instead of without.
 static IS_OBSERVED: AtomicBool = AtomicBool::new(false);
 
+/// Whether the module judges what C answers.
+pub fn is_observed() -> bool {
+    IS_OBSERVED.load(Ordering::Relaxed)
+}
+
 /// The handler that answers now.
 pub fn current() -> Handler {
     if is_enabled() && mode().is_ok_and(|mode| mode == "answer") {
@@ -173,7 +178,7 @@ pub fn switch(to: Handler) -> Result<Duration> {
         return Ok(begin.elapsed());
     }
     match to {
-        Handler::C if IS_OBSERVED.load(Ordering::Relaxed) => set_mode("observe")?,
+        Handler::C if is_observed() => set_mode("observe")?,
         Handler::C => disable()?,
         Handler::Rust if is_enabled() => set_mode("answer")?,
         Handler::Rust => {
