@@ -157,15 +157,28 @@ fn of_facts(here: &Facts, there: &Facts) -> Vec<Difference> {
 /// Phase, and name of a test.
 type Key<'a> = (&'a str, &'a str);
 
+/// How each test ended; one that was made several times, the worst time.
 fn verdicts(report: &Report) -> BTreeMap<Key<'_>, Verdict> {
-    let tests = report.phases.iter().flat_map(|phase| {
-        let name = phase.name.as_str();
-        phase
-            .tests
-            .iter()
-            .map(move |test| ((name, test.name.as_str()), test.verdict))
-    });
-    tests.collect()
+    let mut verdicts = BTreeMap::new();
+    for phase in &report.phases {
+        for test in &phase.tests {
+            let worst = verdicts
+                .entry((phase.name.as_str(), test.name.as_str()))
+                .or_insert(test.verdict);
+            if rank(test.verdict) > rank(*worst) {
+                *worst = test.verdict;
+            }
+        }
+    }
+    verdicts
+}
+
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::Skip => 1,
+        Verdict::Fail => 2,
+    }
 }
 
 fn of_tests(here: &Report, there: &Report) -> Vec<Difference> {
@@ -309,6 +322,21 @@ mod tests {
         let here = [("tests-c", "a", Fail), ("tests-rust", "a", Fail)];
         let there = [("tests-c", "a", Pass), ("tests-rust", "a", Pass)];
         assert_eq!(meanings(&here, &there), [Meaning::Test, Meaning::Test]);
+    }
+
+    #[test]
+    fn of_the_same_test_the_worst_end_counts() {
+        use Verdict::{Fail, Pass, Skip};
+        let tests =
+            |ends: &[Verdict]| Vec::from_iter(ends.iter().map(|&end| ("lifecycle", "a", end)));
+        for ends in [[Fail, Pass], [Pass, Fail], [Fail, Skip], [Skip, Fail]] {
+            assert_eq!(
+                meanings(&tests(&ends), &tests(&[Pass])),
+                [Meaning::Module],
+                "{ends:?}"
+            );
+        }
+        assert_eq!(meanings(&tests(&[Pass, Pass]), &tests(&[Pass])), []);
     }
 
     #[test]

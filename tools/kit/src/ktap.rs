@@ -19,7 +19,7 @@ pub enum Verdict {
 /// One test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Test {
-    /// Its name, which no other test of the phase has.
+    /// Its name, by which reports are compared: the same for any seed and any count.
     pub name: String,
     /// How it ended.
     pub verdict: Verdict,

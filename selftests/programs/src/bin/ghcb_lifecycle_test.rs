@@ -141,11 +141,12 @@ impl Run {
     /// Half of the cycles without guests, half with.
     fn cycles(&mut self, report: &mut Report, count: u64) {
         let (idle, loaded) = (count / 2, count.div_ceil(2));
-        report.test(&format!("{idle} cycles without guests"), || {
+        println!("# cycles: {idle} without guests, {loaded} under guests");
+        report.test("cycles without guests", || {
             self.idle(idle)?;
             Ok(Vec::new())
         });
-        report.test(&format!("{loaded} cycles under {GUESTS} guests"), || {
+        report.test(&format!("cycles under {GUESTS} guests"), || {
             self.loaded(loaded)
         });
     }

@@ -91,10 +91,11 @@ fn refusals(lists: &mut Lists<'_>) {
 }
 
 fn random(lists: &mut Lists<'_>, seed: u64, count: usize) {
+    println!("# {count} lists from the seed {seed}");
     let mut numbers = Random::new(seed);
     let any: Vec<_> = (0..count).map(|_| any_list(&mut numbers)).collect();
     for grants in [usize::MAX, 2] {
-        let name = format!("{count} lists from the seed {seed}, refused after {grants}");
+        let name = format!("lists from a seed, refused after {grants}");
         lists.all(&name, &any, (grants, EINVAL));
     }
 }
