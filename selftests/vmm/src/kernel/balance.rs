@@ -24,8 +24,9 @@ pub struct Balance {
 
 /// Objects of a cache that come and go for other reasons: fewer than a leak at each of 1,000 VMGEXITs.
 const SLACK_OBJECTS: i64 = 200;
-/// Kilobytes that do: less than a page at each of 1,000 VMGEXITs, and more than a huge page that the kernel keeps.
-const SLACK_KILOBYTES: i64 = 3 << 10;
+/// Kilobytes that do: less than a page at each of 1,000 VMGEXITs, and more than a huge page and a half, which the kernel
+/// has been seen to keep.
+const SLACK_KILOBYTES: i64 = 3_900;
 /// How long callbacks and workers of the kernel may take to free what nobody uses any more.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long they take as a rule.
