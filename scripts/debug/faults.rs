@@ -21,12 +21,12 @@ extern "C" fn takes_number(number: c_int) -> c_int {
 /// Commits the fault with this number.
 pub(crate) fn commit(number: u8) {
     let result = match number {
-        2 => use_after_free(),
-        3 => read_past_variable(),
-        4 => sleep_with_preemption_off(),
-        5 => leak(),
-        6 => call_with_wrong_type(),
-        7 => invert_locks(),
+        3 => use_after_free(),
+        4 => read_past_variable(),
+        5 => sleep_with_preemption_off(),
+        6 => leak(),
+        7 => call_with_wrong_type(),
+        8 => invert_locks(),
         _ => Err(EINVAL),
     };
     pr_info!("fault {number}: {result:?}\n");
