@@ -67,7 +67,7 @@ extern struct SevFirmware {
     bool es;
     int guests;
     SevGuest guest[MAX_GUESTS];         /* handle - 1 */
-    bool asid_stale[SEV_ASIDS + 1];     /* needs DF_FLUSH */
+    bool asid_stale[SEV_ASIDS_MAX + 1]; /* needs DF_FLUSH */
 } sev_fw;
 
 /* Run @cmd on its buffer @b, which takes the answer; gives the status.  SNP's are in tcg/snp */
@@ -92,7 +92,7 @@ SevHandler sev_init, sev_shutdown, sev_factory_reset, sev_platform_status, sev_p
 
 /* ---- memory: firmware.c ---- */
 
-#define sev_paddr(p)    (ldq_le_p(p) & ~SEV_CBIT_MASK)
+#define sev_paddr(p)    (ldq_le_p(p) & ~sev_cbit_mask())
 /* As the host sees it */
 bool sev_host_io(uint64_t addr, void *buf, uint64_t len, bool write);
 /* As the guest sees it through its C-bit; a write scrambles @buf */

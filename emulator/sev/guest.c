@@ -48,8 +48,8 @@ int sev_activate(int cmd, SevGuest *g, uint8_t *b)
     uint32_t asid = ldl_le_p(b + 4);
 
     REFUSE(g->asid, ST_ACTIVE);
-    REFUSE(asid == 0 || asid > SEV_ASIDS ||
-           !(g->policy & POLICY_ES) != (asid >= SEV_MIN_SEV_ASID), ST_ASID);
+    REFUSE(asid == 0 || asid > sev_model()->asids ||
+           !(g->policy & POLICY_ES) != (asid >= sev_model()->min_sev_asid), ST_ASID);
     REFUSE(sev_tcg_asid_key[asid], ST_ASID_OWNED);
     REFUSE(sev_fw.asid_stale[asid], ST_DFFLUSH);
     g->asid = asid;

@@ -10,6 +10,17 @@
 
 #define SEV_PAGE                4096
 
+/* The processor's model: all CPUs have that of the first */
+static inline const SevTcgModel *sev_model(void)
+{
+    return &X86_CPU(first_cpu)->sev_model;
+}
+
+static inline uint64_t sev_cbit_mask(void)
+{
+    return 1ull << sev_model()->cbit;
+}
+
 /* ---- cipher.c ---- */
 
 /* Encrypt or decrypt (own inverse) the bytes at @paddr; key 0 does neither */
@@ -30,7 +41,7 @@ extern bool sev_tcg_opaque;
 void sev_tcg_set_opaque(bool on);
 
 /* What the PSP has activated, by ASID: the guest's key, never 0 if active */
-extern uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
+extern uint64_t sev_tcg_asid_key[SEV_ASIDS_MAX + 1];
 
 /*
  * Guards which key each page is under, and the reverse map table.  Taken by a

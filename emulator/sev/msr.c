@@ -4,6 +4,7 @@
  * CPUID leaf and MSRs of SEV, SEV-ES and SEV-SNP, and of last branch recording.
  */
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "cpu.h"
 #include "compat.h"
 #include "msr.h"
@@ -34,18 +35,38 @@
 
 void sev_tcg_cpuid(CPUX86State *env, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
 {
+    const SevTcgModel *model = &env_archcpu(env)->sev_model;
+
     if (!env_archcpu(env)->sev_tcg) {
         return;
     }
-    *eax = CPUID_SEV | CPUID_VM_PAGE_FLUSH | CPUID_SEV_ES | CPUID_V_TSC_AUX |
-           CPUID_COHERENT | CPUID_DEBUG_SWAP;
-    *ebx = SEV_CBIT | SEV_PHYS_REDUCED << 6;
+    *eax = CPUID_SEV | CPUID_VM_PAGE_FLUSH | CPUID_SEV_ES | CPUID_V_TSC_AUX | CPUID_COHERENT |
+           (model->debug_swap ? CPUID_DEBUG_SWAP : 0);
+    *ebx = model->cbit | SEV_PHYS_REDUCED << 6;
     if (snp_rmp_base) {
         *eax |= CPUID_SEV_SNP | CPUID_VMPL;
         *ebx |= SNP_VMPLS << 12;
     }
-    *ecx = SEV_ASIDS;
-    *edx = SEV_MIN_SEV_ASID;
+    *ecx = model->asids;
+    *edx = model->min_sev_asid;
+}
+
+bool sev_tcg_check_model(Error **errp)
+{
+    const X86CPU *cpu = X86_CPU(first_cpu);
+    const SevTcgModel *model = &cpu->sev_model;
+
+    /* Bits below are addresses, bits above are attributes of a page-table entry */
+    if (model->cbit < cpu->phys_bits || model->cbit > 51) {
+        error_setg(errp, "x-sev-cbit is %d, and has to be from %d to 51", model->cbit, cpu->phys_bits);
+    } else if (!model->asids || model->asids > SEV_ASIDS_MAX) {
+        error_setg(errp, "x-sev-asids is %u, and has to be from 1 to %d", model->asids, SEV_ASIDS_MAX);
+    } else if (!model->min_sev_asid || model->min_sev_asid > model->asids + 1) {
+        error_setg(errp, "x-sev-min-asid is %u, and has to be from 1 to x-sev-asids + 1", model->min_sev_asid);
+    } else {
+        return true;
+    }
+    return false;
 }
 
 bool sev_tcg_rdmsr(CPUX86State *env, uintptr_t ra)

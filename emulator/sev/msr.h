@@ -13,4 +13,7 @@
 /* What SNP_INIT wants to see on every CPU */
 #define SYSCFG_SNP_READY        (SYSCFG_MFDM | SYSCFG_SNP_EN | SYSCFG_VMPL_EN)
 
+/* Is the processor's model (properties x-sev-...) one that can be? */
+bool sev_tcg_check_model(Error **errp);
+
 #endif

@@ -19,7 +19,7 @@
 #include "memory.h"
 
 bool sev_tcg_opaque;
-uint64_t sev_tcg_asid_key[SEV_ASIDS + 1];
+uint64_t sev_tcg_asid_key[SEV_ASIDS_MAX + 1];
 QemuMutex sev_page_lock;
 
 static void __attribute__((constructor)) sev_pages_init(void)

@@ -13,6 +13,7 @@
 #include "hw/qdev-properties.h"
 #include "compat.h"
 #include "firmware.h"
+#include "msr.h"
 #include "tcg/snp/firmware.h"
 
 #define TYPE_AMD_PSP "amd-psp"
@@ -91,7 +92,7 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
     AmdPspState *s = AMD_PSP(pdev);
     Error *err = NULL;
 
-    if (msi_init(pdev, 0, 1, true, false, errp)) {
+    if (!sev_tcg_check_model(errp) || msi_init(pdev, 0, 1, true, false, errp)) {
         return;
     }
     if (s->snp && !(s->opaque && x86_iommu_get_default())) {

@@ -24,12 +24,12 @@ static void print_all(CPUX86State *env)
     uint32_t a = 0, b = 0, c = 0, d = 0, i, msr;
 
     sev_tcg_cpuid(env, &a, &b, &c, &d);
-    check("x-sev-tcg", c == SEV_ASIDS);
+    check("x-sev-tcg", c == sev_model()->asids);
     printf("CPUID 0x8000001f: eax=%#x ebx=%#x ecx=%#x edx=%#x\n"
            "ASIDs: 1 to %d SEV-ES, %d to %d SEV; C-bit %d\n", a, b, c, d, d - 1, d, c, b & 63);
     for (i = 0; i < 3; i++) {
         env->hflags |= i ? HF_GUEST_MASK : 0;
-        env->sev.cbit = i ? SEV_CBIT_MASK : 0;
+        env->sev.cbit = i ? sev_cbit_mask() : 0;
         env->sev.vmsa = i == 2 ? PAGE : 0;
         printf("MSRs of %s:", who[i]);
         for (msr = 0xc0010000; msr < 0xc0012000; msr++) {
@@ -88,8 +88,8 @@ bool sev_self_test(void)
     static const uint8_t aes[] = "\x66\xe9\x4b\xd4\xef\x8a\x2c\x3b\x88\x4c\xfa\x59\xca\x34\x2b\x2e";
     static const uint8_t kdf[] = "\xab\x4d\x26\x9f\xcc\x62\xbe\xdb\x45\x11\xd5\x6c\x38\x6c\xe7\x06";
     /* Of INIT to LAUNCH_MEASURE: command, and words of its buffer */
-    static const uint32_t launch[][6] = {
-        { 0x01 }, { 0x30 }, { 0x21, 1, SEV_MIN_SEV_ASID }, { 0x31, 1, 0, 1 * MiB, 0, PAGE },
+    const uint32_t launch[][6] = {
+        { 0x01 }, { 0x30 }, { 0x21, 1, sev_model()->min_sev_asid }, { 0x31, 1, 0, 1 * MiB, 0, PAGE },
         { 0x33, 1, 0, 2 * MiB, 0, 48 },
     };
     uint8_t zero[PAGE] = { 0 }, buf[PAGE] = { 0 }, head[8] = { 4, API_MAJOR, API_MINOR, API_BUILD };

@@ -7,12 +7,19 @@
 #ifndef I386_TCG_SEV_H
 #define I386_TCG_SEV_H
 
-/* Geometry that CPUID 0x8000001F announces */
-#define SEV_CBIT                51
-#define SEV_CBIT_MASK           (1ull << SEV_CBIT)
-#define SEV_PHYS_REDUCED        1
-#define SEV_ASIDS               32      /* ECX: ASIDs 1 to 32 */
-#define SEV_MIN_SEV_ASID        16      /* EDX: 1 to 15 run SEV-ES guests */
+/*
+ * In what processors with SEV differ, as CPUID 0x8000001F tells it (APM volume
+ * 3, "Encrypted Memory Capabilities"): properties of the CPU.
+ */
+typedef struct SevTcgModel {
+    uint8_t cbit;               /* EBX[5:0]: position of the C-bit */
+    bool debug_swap;            /* EAX[14] */
+    uint32_t asids;             /* ECX: guests have ASIDs 1 to this */
+    uint32_t min_sev_asid;      /* EDX: those below run SEV-ES and SNP guests, the others SEV guests */
+} SevTcgModel;
+
+#define SEV_ASIDS_MAX           1023    /* an entry of the reverse map table has 10 bits */
+#define SEV_PHYS_REDUCED        1       /* EBX[11:6]: address bits that encryption costs */
 
 /* What KVM wants of SVM besides */
 #define SEV_SVM_FEATURES (CPUID_SVM_NRIPSAVE | CPUID_SVM_LBRV | \

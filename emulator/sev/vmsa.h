@@ -23,8 +23,6 @@
 
 #define SEV_FEATURE_SNP_ACTIVE  (1ull << 0)
 #define SEV_FEATURE_DEBUG_SWAP  (1ull << 5)
-/* What a guest may ask for at all */
-#define SEV_FEATURES            (SEV_FEATURE_SNP_ACTIVE | SEV_FEATURE_DEBUG_SWAP)
 
 /* Type B: loaded by VMRUN and by #VMEXIT, saved for the guest alone */
 void sev_move_type_b(CPUX86State *env, uint8_t *sa, bool debug_swap, bool load);

@@ -36,9 +36,16 @@ static bool vmsa_of(uint64_t vmsa, uint32_t asid)
            !(e & RMP_2M);
 }
 
+/* What a VMSA's SEV_FEATURES may hold on this processor: VMRUN refuses reserved bits (APM volume 2, SEV-ES) */
+static uint64_t supported(const SevTcgModel *model)
+{
+    return SEV_FEATURE_SNP_ACTIVE | (model->debug_swap ? SEV_FEATURE_DEBUG_SWAP : 0);
+}
+
 static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_t ra)
 {
     SevTcgState *s = &env->sev;
+    const SevTcgModel *model = &env_archcpu(env)->sev_model;
     bool es = nested_ctl & NESTED_CTL_SEV_ES;
     uint64_t vmsa;
 
@@ -46,7 +53,7 @@ static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_
         return;
     }
     if (!(nested_ctl & NESTED_CTL_SEV) || !(nested_ctl & SVM_NPT_ENABLED) ||
-        asid > SEV_ASIDS || es != (asid < SEV_MIN_SEV_ASID) || !sev_tcg_asid_key[asid]) {
+        asid > model->asids || es != (asid < model->min_sev_asid) || !sev_tcg_asid_key[asid]) {
         cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
     }
     s->key = sev_tcg_asid_key[asid];
@@ -66,7 +73,7 @@ static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_
         }
         sev_tcg_crypt(s->key, vmsa, s->page, sizeof(s->page));
         s->features = ldq_le_p(s->page + SA_SEV_FEATURES);
-        if ((s->features & ~SEV_FEATURES) || s->page[SA_VMPL] >= SNP_VMPLS ||
+        if ((s->features & ~supported(model)) || s->page[SA_VMPL] >= SNP_VMPLS ||
             snp_asid[asid] != !!(s->features & SEV_FEATURE_SNP_ACTIVE)) {
             cpu_vmexit(env, SVM_EXIT_ERR, 0, ra);
         }
@@ -81,7 +88,7 @@ static void vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_
         sev_move_type_b(env, s->page, s->features & SEV_FEATURE_DEBUG_SWAP, true);
         sev_move_fpu(env, s->page, true);
     }
-    s->cbit = SEV_CBIT_MASK;
+    s->cbit = 1ull << model->cbit;
 }
 
 void sev_tcg_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid, uintptr_t ra)

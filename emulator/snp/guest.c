@@ -32,7 +32,7 @@ int snp_activate(int cmd, SnpGuest *g, uint8_t *b)
     uint32_t asid = ldl_le_p(b + 8);
 
     REFUSE(g->asid, ST_ACTIVE);
-    REFUSE(!asid || asid >= SEV_MIN_SEV_ASID, ST_ASID);
+    REFUSE(!asid || asid > sev_model()->asids || asid >= sev_model()->min_sev_asid, ST_ASID);
     REFUSE(sev_tcg_asid_key[asid], ST_ASID_OWNED);
     REFUSE(sev_fw.asid_stale[asid], ST_DFFLUSH);
     g->asid = asid;

@@ -26,7 +26,7 @@
 
 bool snp_rmp_on;
 uint64_t snp_rmp_base, snp_rmp_end;
-bool snp_asid[SEV_ASIDS + 1];
+bool snp_asid[SEV_ASIDS_MAX + 1];
 
 static SnpRmpEntry *rmp;                /* by page frame */
 static uint64_t nr_rmp;

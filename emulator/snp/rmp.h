@@ -39,7 +39,7 @@ extern bool snp_rmp_on;
 /* As the MSRs have it; 0: this processor has no SEV-SNP */
 extern uint64_t snp_rmp_base, snp_rmp_end;
 /* ASIDs that run SNP guests */
-extern bool snp_asid[SEV_ASIDS + 1];
+extern bool snp_asid[SEV_ASIDS_MAX + 1];
 
 /* Place the table at the end of memory, and tell the host's firmware */
 void snp_rmp_setup(Error **errp);

@@ -14,6 +14,16 @@ void (*volatile trap_handler)(struct frame *);
 static uint64_t gdt[3] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
 static struct { uint16_t off0, sel, type, off1; uint32_t off2, zero; } idt[256];
 
+struct processor processor;
+
+void read_processor(void)
+{
+    uint32_t a = 0x8000001f, b, c = 0, d;
+
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    processor = (struct processor){ 1ull << (b & 63), c, d, a & 1u << 14 };
+}
+
 void guest_tables(uint8_t *mem, uint64_t cbit)
 {
     uint64_t *pml4 = (uint64_t *)(mem + TABLES), *pdpt = pml4 + 512;

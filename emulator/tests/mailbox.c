@@ -110,7 +110,7 @@ static bool is(int line, int status, int want)
 
 static bool states(void)
 {
-    uint32_t asid = 20, one, two;
+    uint32_t asid = processor.min_sev_asid, one, two;
     bool good = true;
 
     GIVES(0x11, 0x0f);                          /* no such command */
@@ -154,9 +154,11 @@ static bool states(void)
     GIVES(0x10, GUEST_STATUS, 65);
     GIVES(0x10, LAUNCH_START, 65);
     GIVES(0xd, ACTIVATE, one, 0);
-    GIVES(0xd, ACTIVATE, one, 33);
-    GIVES(0xd, ACTIVATE, one, 15);              /* SEV-ES only */
+    GIVES(0xd, ACTIVATE, one, processor.asids + 1);
+    GIVES(0xd, ACTIVATE, one, asid - 1);        /* SEV-ES only */
     GIVES(8, LAUNCH_UPDATE_DATA, one, 0, LOW(4096), HIGH, 16);
+    GIVES(0, ACTIVATE, one, processor.asids);
+    GIVES(0, DEACTIVATE, one);
     GIVES(0, ACTIVATE, one, asid);
     GIVES(0x12, ACTIVATE, one, asid + 1);
     GIVES(0xc, ACTIVATE, two, asid);

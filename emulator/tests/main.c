@@ -103,6 +103,7 @@ int main(int argc, char **argv)
     const struct test *t;
     int n = 0, passed = 0;
 
+    read_processor();
     if (argc > 1 && !strcmp(argv[1], "--harmless")) {
         harmless = true;
         argc--;

@@ -319,7 +319,7 @@ static GUEST void g_ap(void)
     segment(&VMSA(0x90), 0, 0x8b);      /* TR */
     VMSA(0x0d0) = 0x1d00;               /* EFER */
     VMSA(0x148) = 0x668;                /* CR4 */
-    VMSA(0x150) = TABLES | CBIT;        /* CR3 */
+    VMSA(0x150) = TABLES | processor.c_bit;        /* CR3 */
     VMSA(0x158) = 0x80050033;           /* CR0 */
     VMSA(0x160) = 0x400;                /* DR7 */
     VMSA(0x168) = 0xffff0ff0;           /* DR6 */

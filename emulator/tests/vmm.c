@@ -161,7 +161,7 @@ struct vm *vm_new(enum type type, void (*fn)(void))
 
     memcpy(vm->mem + (uintptr_t)__executable_start, __executable_start,
            _end - __executable_start);
-    guest_tables(vm->mem, vm->type == PLAIN ? 0 : CBIT);
+    guest_tables(vm->mem, vm->type == PLAIN ? 0 : processor.c_bit);
     add_cpu(vm, 0);
     registers(vm, (uintptr_t)guest_entry, 0, (uintptr_t)fn);
     return vm;

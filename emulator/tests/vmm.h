@@ -13,7 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CBIT            (1ull << 51)
 #define MEM_SIZE        0x1000000ull
 #define TABLES          0x100000ull     /* page tables */
 #define SHARED          0xe00000ull     /* from here on without the C-bit */
@@ -41,6 +40,14 @@ struct vm {
     uint32_t error;                     /* the firmware's, of the last command */
     uint8_t measure[48];
 };
+
+/* What CPUID 0x8000001F tells the host; a guest finds what its host has read */
+extern struct processor {
+    uint64_t c_bit;                     /* as a mask */
+    uint32_t asids, min_sev_asid;
+    bool debug_swap;
+} processor;
+void read_processor(void);
 
 /* The guest's page tables, written by the host: all memory one to one */
 void guest_tables(uint8_t *mem, uint64_t cbit);

@@ -64,6 +64,12 @@ extern uint64_t nested_pd[512];         /* 2 MiB each */
 #define of_guest(variable) (*(volatile __typeof__(variable) *) \
                             (GUEST_MEM + (uintptr_t)&(variable)))
 
+/*
+ * What the command line has of an option of QEMU's that ends in "=": a number,
+ * or 1 for "on" and 0 for "off"; @otherwise if it has none
+ */
+uint64_t asked(const char *option, uint64_t otherwise);
+
 /* A new guest that starts with @fn; SEV-ES: its VMSA is still clear */
 void guest_new(enum type type, void (*fn)(void));
 /* A VMSA that starts with @fn; a guest may call it, too */
@@ -100,7 +106,8 @@ struct bare_test {
     bool (*run)(void);
 };
 
-extern const struct bare_test insn_tests[], vmrun_tests[], state_tests[],
+extern const struct bare_test processor_tests[], insn_tests[], vmrun_tests[], state_tests[],
+                              debug_swap_tests[], no_debug_swap_tests[],
                               event_tests[], npf_tests[], lbr_tests[],
                               fault_tests[], msr_tests[], xsave_tests[];
 

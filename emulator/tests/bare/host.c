@@ -187,7 +187,8 @@ void guest_launch(void)
 
     uint32_t asid[2] = { handle, field32(vmcb, ASID) };
     uint32_t image[5] = { handle, 0, GUEST_MEM, 0, 0x400000 };
-    uint32_t pages[5] = { handle, 0, GUEST_MEM + SECRET_PAGE, 0, 0x10000 };
+    /* An address may have the C-bit */
+    uint32_t pages[5] = { handle, 0, GUEST_MEM + SECRET_PAGE, processor.c_bit >> 32, 0x10000 };
     uint32_t state[5] = { handle, 0, (uintptr_t)vmsa, 0, 4096 };
 
     must(0x21, asid);                   /* ACTIVATE */
@@ -218,7 +219,7 @@ static void save_area(uint8_t *area, void (*fn)(void))
     segment(area, 0x90, 0, 0x8b);       /* TR */
     field64(area, 0x0d0) = 0x1d00;      /* EFER: SVME, NXE, LMA, LME */
     field64(area, 0x148) = 0x668;       /* CR4 */
-    field64(area, SA_CR3) = TABLES | (type == PLAIN ? 0 : CBIT);
+    field64(area, SA_CR3) = TABLES | (type == PLAIN ? 0 : processor.c_bit);
     field64(area, 0x158) = 0x80050033;  /* CR0 */
     field64(area, 0x160) = 0x400;       /* DR7 */
     field64(area, 0x168) = 0xffff0ff0;  /* DR6 */
@@ -239,7 +240,7 @@ void vmsa_fill(uint8_t *page, void (*fn)(void))
 
 void guest_new(enum type t, void (*fn)(void))
 {
-    static const uint32_t first_asid[] = { 40, 16, 1, 2 };
+    const uint32_t first_asid[] = { processor.asids + 8, processor.min_sev_asid, 1, 2 };
     uint64_t a;
 
     snp_forget();
@@ -251,7 +252,7 @@ void guest_new(enum type t, void (*fn)(void))
     memcpy((void *)(GUEST_MEM + (uintptr_t)__executable_start),
            __executable_start, _end - __executable_start);
     of_guest(trap_handler) = NULL;
-    guest_tables((uint8_t *)GUEST_MEM, t == PLAIN ? 0 : CBIT);
+    guest_tables((uint8_t *)GUEST_MEM, t == PLAIN ? 0 : processor.c_bit);
 
     nested_pml4[0] = (uintptr_t)nested_pdpt | 7;
     nested_pdpt[0] = (uintptr_t)nested_pd | 7;
@@ -327,17 +328,59 @@ bool guest_ends(void)
            !told->failed;
 }
 
-void bare_main(void)
+static bool no_snp(void)
 {
-    enum { ANY, WITH_SNP, WITHOUT };
-    static const struct { const struct bare_test *tests; int where; } groups[] = {
-        { insn_tests }, { vmrun_tests }, { state_tests }, { event_tests }, { npf_tests },
-        { lbr_tests }, { fault_tests }, { msr_tests }, { xsave_tests }, { no_snp_tests, WITHOUT },
+    return !snp_there();
+}
+
+static bool debug_swap(void)
+{
+    return processor.debug_swap;
+}
+
+static bool no_debug_swap(void)
+{
+    return !processor.debug_swap;
+}
+
+static const char *command_line = "";
+
+uint64_t asked(const char *option, uint64_t otherwise)
+{
+    const char *line, *a, *b;
+    uint64_t value = 0;
+
+    for (line = command_line; *line; line++) {
+        for (a = line, b = option; *b && *a == *b; a++, b++) {
+        }
+        if (*b) {
+            continue;
+        }
+        if (*a == 'o') {
+            return a[1] == 'n';
+        }
+        for (; *a >= '0' && *a <= '9'; a++) {
+            value = value * 10 + *a - '0';
+        }
+        return value;
+    }
+    return otherwise;
+}
+
+/* @start: what the loader tells, struct hvm_start_info of Xen's PVH */
+void bare_main(uint8_t *start)
+{
+    /* Tests, and which processors have what they are about: all, if none is named */
+    static const struct { const struct bare_test *tests; bool (*here)(void); } groups[] = {
+        { processor_tests }, { insn_tests }, { vmrun_tests }, { state_tests },
+        { debug_swap_tests, debug_swap }, { no_debug_swap_tests, no_debug_swap },
+        { event_tests }, { npf_tests }, { lbr_tests }, { fault_tests }, { msr_tests }, { xsave_tests },
+        { no_snp_tests, no_snp },
         /* The first of these turns SEV-SNP on, for good */
-        { rmp_tests, WITH_SNP }, { snp_firmware_tests, WITH_SNP }, { snp_guest_tests, WITH_SNP },
-        { snp_fault_tests, WITH_SNP }, { vmpl_tests, WITH_SNP }, { snp_vmrun_tests, WITH_SNP },
+        { rmp_tests, snp_there }, { snp_firmware_tests, snp_there }, { snp_guest_tests, snp_there },
+        { snp_fault_tests, snp_there }, { vmpl_tests, snp_there }, { snp_vmrun_tests, snp_there },
     };
-    int elsewhere = snp_there() ? WITHOUT : WITH_SNP;
+    bool here[sizeof(groups) / sizeof(groups[0])];
     const struct bare_test *t;
     unsigned i, n = 0, passed = 0;
 
@@ -350,16 +393,21 @@ void bare_main(void)
     trap_handler = host_trap;
     load_traps();
     snp_map();
+    read_processor();
+    if (field64(start, 24)) {
+        command_line = (const char *)field64(start, 24);
+    }
 
     for (i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-        for (t = groups[i].tests; groups[i].where != elsewhere && t->name; t++) {
+        here[i] = !groups[i].here || groups[i].here();
+        for (t = groups[i].tests; here[i] && t->name; t++) {
             n++;
         }
     }
     print("KTAP version 1\n1..%d\n", n);
     n = 0;
     for (i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-        for (t = groups[i].tests; groups[i].where != elsewhere && t->name; t++) {
+        for (t = groups[i].tests; here[i] && t->name; t++) {
             bool ok = t->run();
 
             passed += ok;

@@ -54,7 +54,7 @@ static bool kinds(enum type type)
     uint64_t absent, ro, no_exec, table;
 
     guest_new(type, g_kinds);
-    told->value[7] = type == PLAIN ? 0 : CBIT;
+    told->value[7] = type == PLAIN ? 0 : processor.c_bit;
     absent = *nested(ABSENT);
     ro = *nested(READ_ONLY);
     no_exec = *nested(NO_EXEC);

@@ -203,10 +203,10 @@ static GUEST void g_walk(void)
 {
     uint64_t *pdpt = (uint64_t *)(TABLES + 0x1000);
 
-    pdpt[1] = TABLE | CBIT | 7;
+    pdpt[1] = TABLE | processor.c_bit | 7;
     CHECK_REFUSED("mov (%0), %%r11", TABLE_VA + 0x123000);
     CHECK(!pvalidate(TABLE, 0, 1, NULL));
-    *(volatile uint64_t *)TABLE = SECRET_PAGE | CBIT | 0x87;
+    *(volatile uint64_t *)TABLE = SECRET_PAGE | processor.c_bit | 0x87;
     CHECK(!pvalidate(SECRET_PAGE, 0, 1, NULL));
     *(volatile uint64_t *)SECRET_PAGE = 9;
     CHECK(*(volatile uint64_t *)TABLE_VA == 9);

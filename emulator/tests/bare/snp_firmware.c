@@ -121,8 +121,8 @@ static bool activate(void)
     ok = EXPECT("RMPUPDATE", rmpupdate(other, 0, FIRMWARE_PAGE, 0), 0) &&
          GIVES(0, CMD_GCTX_CREATE, GCTX, 0, 0, 0) && EXPECT("LAUNCH_START", start(POLICY, 0, 0), 0) &&
          GIVES(ST_ASID, CMD_ACTIVATE, GCTX, 0, 0, 0) &&
-         GIVES(ST_ASID, CMD_ACTIVATE, GCTX, 16, 0, 0) &&        /* of SEV guests */
-         GIVES(ST_ASID, CMD_ACTIVATE, GCTX, 33, 0, 0) &&
+         GIVES(ST_ASID, CMD_ACTIVATE, GCTX, processor.min_sev_asid, 0, 0) &&     /* of SEV guests */
+         GIVES(ST_ASID, CMD_ACTIVATE, GCTX, processor.asids + 1, 0, 0) &&
          GIVES(0, CMD_ACTIVATE, GCTX, SNP_ASID, 0, 0) &&
          GIVES(ST_ACTIVE, CMD_ACTIVATE, GCTX, SNP_ASID + 1, 0, 0) &&
          GIVES(0, CMD_DECOMMISSION, GCTX, 0, 0, 0) &&

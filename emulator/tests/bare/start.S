@@ -46,6 +46,7 @@ entry64:
     mov     $7, %eax                    /* x87, SSE, AVX */
     xor     %edx, %edx
     xsetbv
+    mov     %ebx, %edi                  /* what the loader tells */
     call    bare_main
 1:  hlt
     jmp     1b

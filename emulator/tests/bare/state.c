@@ -153,6 +153,15 @@ static bool debug_swap(void)
            guest_ends() && EXPECT("DR0", dr(0), SAVED_DR);
 }
 
+/* A processor without it takes its bit for a reserved one */
+static bool debug_swap_refused(void)
+{
+    guest_new(SEV_ES, g_debug_swap);
+    field64(vmsa, 0x3b0) = 1 << 5;
+    guest_launch();
+    return guest_refused();
+}
+
 static GUEST void g_no_debug_swap(void)
 {
     uint64_t v;
@@ -243,10 +252,19 @@ static bool lbrv(void)
            guest_ends() && EXPECT("LBR control", field64(vmcb, VIRT_EXT), 1);
 }
 
+const struct bare_test debug_swap_tests[] = {
+    { "DebugSwap: DR0 to DR3 change over", debug_swap },
+    { NULL, NULL }
+};
+
+const struct bare_test no_debug_swap_tests[] = {
+    { "VMRUN refuses DebugSwap that is not announced", debug_swap_refused },
+    { NULL, NULL }
+};
+
 const struct bare_test state_tests[] = {
     { "AVX state is the VMSA's; the host gets none of it", avx },
     { "x87 state is the VMSA's, and MXCSR", x87 },
-    { "DebugSwap: DR0 to DR3 change over", debug_swap },
     { "without DebugSwap they do not", no_debug_swap },
     { "type B state changes over with the host's save area", type_b_state },
     { "an SEV-ES guest with LBR virtualization runs", lbrv },

@@ -52,13 +52,13 @@ static bool asid_range(void)
 {
     launched(SEV);
     if (!refused(ASID, with_asid(0)) || !refused(ASID, with_asid(1)) ||
-        !refused(ASID, with_asid(33)) || !refused(ASID, with_asid(~0u)) ||
+        !refused(ASID, with_asid(processor.asids + 1)) || !refused(ASID, with_asid(~0u)) ||
         !guest_ends()) {
         return false;
     }
     launched(SEV_ES);
-    return refused(ASID, with_asid(0)) && refused(ASID, with_asid(16)) &&
-           refused(ASID, with_asid(33)) && guest_ends();
+    return refused(ASID, with_asid(0)) && refused(ASID, with_asid(processor.min_sev_asid)) &&
+           refused(ASID, with_asid(processor.asids + 1)) && guest_ends();
 }
 
 static bool asid_active(void)
@@ -69,7 +69,7 @@ static bool asid_active(void)
         return false;
     }
     guest_launch();
-    return refused(ASID, with_asid(17)) && guest_ends();
+    return refused(ASID, with_asid(processor.min_sev_asid + 1)) && guest_ends();
 }
 
 static bool vmsa_address(void)

@@ -212,7 +212,8 @@ impl Hostile {
             map::GHCBS + 4096,
             StepVm::page_of(self.random.below(map::PAGE_COUNT) as usize | OTHER_PAGE),
             0xfee0_0000,
-            1 << 51,
+            // The encryption bit of one processor or the other.
+            1 << if random & 1 == 0 { 51 } else { 47 },
             1 << 52,
             random | (1 << 40),
             u64::MAX,

@@ -223,11 +223,12 @@ fn refusals(report: &mut Report, vm: &mut StepVm) {
 }
 
 fn pages(report: &mut Report, vm: &mut StepVm) {
+    let c_bit = c_bit(vm);
     for (gpa, name) in [
         (0, "no page"),
         (map::MMIO, "a page without memory"),
         (map::NOWHERE, "a page above all memory"),
-        (1 << 51, "an address with the encryption bit"),
+        (1 << c_bit, "an address with the encryption bit"),
         (!0xfff, "the last page of the address space"),
     ] {
         report.test(
