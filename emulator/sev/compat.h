@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What moved between QEMU 10.0 and its successors.
+ * Include what is in one place in QEMU 10.0 and in another in its successors.
  */
 #ifndef I386_TCG_SEV_COMPAT_H
 #define I386_TCG_SEV_COMPAT_H

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The little of instruction decoding that an intercept needs.
+ * Decoding of instructions that have an intercept, and of branches (APM volume 3).
  */
 #ifndef I386_TCG_SEV_INSN_H
 #define I386_TCG_SEV_INSN_H
@@ -16,7 +16,7 @@ typedef struct SevInsn {
     bool conditional;           /* a branch that may not be taken */
 } SevInsn;
 
-/* At most @max bytes at RIP, without a fault: returns how many */
+/* Copy at most @max bytes at RIP to @buf, without a fault; returns how many are mapped */
 int sev_insn_peek(CPUX86State *env, uint8_t *buf, int max);
 
 /*

@@ -14,7 +14,7 @@
 
 #define CURVE_P384      2
 
-/* What one operation at a time works with; commands come under the big lock */
+/* Scratch of one operation: commands come one at a time, under the big lock */
 static struct ecc_scalar k;
 static struct ecc_point q;
 static struct dsa_signature sig;
@@ -78,7 +78,7 @@ static void private_key(const uint8_t *key)
     ecc_scalar_set(&k, x);
 }
 
-/* False: no point of the curve */
+/* Load @pub into q; false: it is no point of the curve */
 static bool public_point(const uint8_t pub[2][EC_BYTES])
 {
     number_in(x, pub[0]);

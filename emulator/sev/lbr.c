@@ -92,7 +92,7 @@ void svm_lbr_event_done(CPUX86State *env, int vector)
     }
 }
 
-/* The registers that are in use go to the one save area, others come */
+/* Save the registers in use to the save area of the VMCB at @to, load those of the one at @from */
 static void swap(CPUX86State *env, hwaddr to, hwaddr from)
 {
     hwaddr offset = offsetof(struct vmcb, save.dbgctl);

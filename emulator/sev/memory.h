@@ -1,14 +1,14 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Memory encryption: what its files know of each other, and others of them.
+ * Memory encryption: keys, sealed VMSAs, the form of each page, views.
  */
 #ifndef I386_TCG_SEV_MEMORY_H
 #define I386_TCG_SEV_MEMORY_H
 
 #include "cpu.h"
 
-#define SEV_PAGE                4096
+#define SEV_PAGE                4096    /* bytes */
 
 /* The processor's model: all CPUs have that of the first */
 static inline const SevTcgModel *sev_model(void)
@@ -23,20 +23,21 @@ static inline uint64_t sev_cbit_mask(void)
 
 /* ---- cipher.c ---- */
 
-/* Encrypt or decrypt (own inverse) the bytes at @paddr; key 0 does neither */
+/* Encrypt or decrypt @len bytes of @buf that lie at @paddr: its own inverse; key 0 changes nothing */
 void sev_tcg_crypt(uint64_t key, uint64_t paddr, uint8_t *buf, uint32_t len);
 
 /* ---- seals.c: VMSAs at rest ---- */
 
-/* The pages that are VMSAs of @key: remember as encrypted, check, forget */
+/* Remember the encrypted @page, 4096 bytes, as the VMSA at @vmsa of the guest with @key */
 void sev_tcg_vmsa_seal(uint64_t key, uint64_t vmsa, const uint8_t *page);
-/* Without @page: whatever it holds by now */
+/* Is it as remembered?  Without @page: is there any at @vmsa? */
 bool sev_tcg_vmsa_sealed(uint64_t key, uint64_t vmsa, const uint8_t *page);
+/* Forget all of @key */
 void sev_tcg_forget_vmsas(uint64_t key);
 
 /* ---- pages.c: whose plain text a page holds ---- */
 
-/* Is private memory scrambled for the host?  Fixed before a guest runs */
+/* Property "opaque" of amd-psp: private memory is scrambled for the host.  Fixed before a guest runs */
 extern bool sev_tcg_opaque;
 void sev_tcg_set_opaque(bool on);
 
@@ -51,7 +52,7 @@ extern QemuMutex sev_page_lock;
 
 /* Lock held: the key that the page at @paddr is the plain text of, 0: the host's form */
 uint64_t sev_page_key(uint64_t paddr);
-/* Memory of the page around @paddr, under RCU; NULL: it is none that can be written */
+/* QEMU's memory of the page around @paddr, valid under RCU; NULL: it is none that can be written */
 uint8_t *sev_page_ram(uint64_t paddr);
 /* Copy a whole page as the host would see it, from or to @buf, whichever form it is in */
 void sev_page_io(uint64_t paddr, uint8_t *buf, bool write);

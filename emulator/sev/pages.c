@@ -113,7 +113,7 @@ static void want(CPUState *self, uint64_t paddr, uint64_t key)
     Page *p = page_of(paddr);
     uint8_t bit = cpu_bit(self);
 
-    /* Once a CPU has seen a page, it is stopped before the page changes over */
+    /* Without the lock: a page that this CPU has seen changes over only while this CPU is stopped */
     if (!p || (p->key == key && (p->seen & bit))) {
         return;
     }
@@ -127,7 +127,7 @@ static void want(CPUState *self, uint64_t paddr, uint64_t key)
     if (p->key != key) {
         change_over(paddr, p, key);
         p->seen = 0;
-        /* Entries of the other world are gone from this TLB but for these */
+        /* VMRUN and #VMEXIT load CR3, which flushes the host's entries and the guest's, but not these */
         tlb_flush_by_mmuidx(self, 1 << MMU_PHYS_IDX);
     }
     p->seen |= bit;
@@ -221,7 +221,7 @@ void sev_tcg_set_opaque(bool on)
 {
     sev_tcg_opaque = on;
     if (on && !pages) {
-        /* What does not fit below 4 GiB is above */
+        /* Memory that does not fit below 4 GiB goes on there */
         nr_pages = (4 * GiB + current_machine->ram_size) / SEV_PAGE;
         pages = g_new0(Page, nr_pages);
     }

@@ -53,7 +53,7 @@ int sev_start(int cmd, SevGuest *g, uint8_t *b)
     }
     REFUSE(((policy & POLICY_ES) && !sev_fw.es) ||
            POLICY_API(policy) > (API_MAJOR << 8 | API_MINOR), ST_POLICY);
-    /* Launched without an exchange of keys, a guest has those that all know */
+    /* Launched without a session, a guest has transport keys of zeros */
     if (new.state == G_RUPDATE || sev_paddr(b + 8) || sev_paddr(b + 24)) {
         REFUSE((st = sev_input(b + 8, &peer, sizeof(peer)) ?: sev_input(b + 24, &s, sizeof(s)) ?:
                      session(&new, &peer, &s, false)), st);

@@ -52,8 +52,8 @@ static MemTxResult view_read(void *opaque, hwaddr paddr, uint64_t *val, unsigned
 }
 
 /*
- * The same.  Whoever has translated code there is told by the end of the
- * mapping, after the lock is given back, since makers of translations take it.
+ * The same.  address_space_unmap() invalidates code that was translated from
+ * there, after the lock is given back: a CPU that translates takes it, too.
  */
 static MemTxResult view_write(void *opaque, hwaddr paddr, uint64_t val, unsigned size,
                               MemTxAttrs attrs)

@@ -89,7 +89,7 @@ void sev_move_fpu(CPUX86State *env, uint8_t *sa, bool load)
     uint8_t tags = load ? sa[SA_FTW] : 0;
     int i, j;
 
-    /* TOP is apart from the status word */
+    /* CPU state keeps TOP apart from the status word */
     env->fpus = (env->fpus & ~0x3800) | env->fpstt << 11;
     update_mxcsr_from_sse_status(env);
     move_all(env, sa, x87, ARRAY_SIZE(x87), load);

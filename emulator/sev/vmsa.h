@@ -1,12 +1,14 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The VM save area of an SEV-ES guest, and what of it swaps in which way:
- * type A with VMRUN's and #VMEXIT's own code, type B and C here.
+ * The VM save area of an SEV-ES guest (APM volume 2, struct sev_es_save_area of
+ * Linux), and what of it changes over in which way: type A with VMRUN's and
+ * #VMEXIT's own code, type B and C here.
  */
 #ifndef I386_TCG_SEV_VMSA_H
 #define I386_TCG_SEV_VMSA_H
 
+/* Offsets in bytes */
 #define SA_FS                   0x040
 #define SA_GS                   0x050
 #define SA_LDTR                 0x070
@@ -21,10 +23,14 @@
 #define SA_YMM                  0x570
 #define SA_USED                 0x670
 
+/* SEV_FEATURES */
 #define SEV_FEATURE_SNP_ACTIVE  (1ull << 0)
 #define SEV_FEATURE_DEBUG_SWAP  (1ull << 5)
 
-/* Type B: loaded by VMRUN and by #VMEXIT, saved for the guest alone */
+/*
+ * Type B: @load from the save area @sa, of the guest by VMRUN and of the host by
+ * #VMEXIT; or save to it, the guest's alone.  With @debug_swap, DR0 to DR3 too.
+ */
 void sev_move_type_b(CPUX86State *env, uint8_t *sa, bool debug_swap, bool load);
 /* Type C: the guest's are loaded and saved, the host gets reset values */
 void sev_move_fpu(CPUX86State *env, uint8_t *sa, bool load);

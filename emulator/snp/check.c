@@ -21,7 +21,7 @@ static int needs(int mmu_idx, MMUAccessType type)
     }
 }
 
-/* A private page of an SNP guest: is it the one that belongs there? */
+/* Does the entry @e of the page at @paddr say that it is the running SNP guest's, at @gpa, and validated? */
 static SnpFault check_private(CPUX86State *env, uint64_t gpa, uint64_t paddr, uint64_t nested_size,
                               uint64_t e, uint32_t *code)
 {
@@ -36,10 +36,11 @@ static SnpFault check_private(CPUX86State *env, uint64_t gpa, uint64_t paddr, ui
         *code = PF_RMP;
         return SNP_NPF;
     }
-    /* PVALIDATE and its kin look for themselves */
+    /* PVALIDATE and RMPADJUST test this by themselves */
     return (e & RMP_VALIDATED) || s->rmp_insn ? SNP_OK : SNP_VC;
 }
 
+/* What the running VMPL may do with the page at @paddr, whose entry is @e */
 static int permissions(CPUX86State *env, uint64_t paddr, uint64_t e)
 {
     uint64_t head = e & RMP_2M ? paddr & LARGE_MASK : paddr;

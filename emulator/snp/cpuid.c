@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * SNP firmware: the table of CPUID functions that a guest is launched with may
- * promise nothing that the processor has not.
+ * promise nothing that the processor has not (SNP ABI, CPUID Page).
  */
 #include "qemu/osdep.h"
 #include "qemu/log.h"
@@ -41,7 +41,7 @@ static const struct { uint32_t fn, sub; uint8_t reg; uint32_t emulated; } featur
     { 0x80000007, ANY_SUB, EDX, 0 },
     { 0x80000008, ANY_SUB, EBX, 0 },
     { 0x8000001f, ANY_SUB, EAX, 0 },
-    /* KVM knows of these by itself: SBPB, IBPB_BRTYPE, SRSO_NO */
+    /* KVM sets these whatever the processor: SBPB, IBPB_BRTYPE, SRSO_NO */
     { 0x80000021, ANY_SUB, EAX, 7u << 27 },
 };
 

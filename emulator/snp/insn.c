@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The instructions that change the reverse map table: RMPUPDATE and PSMASH of
- * the hypervisor, PVALIDATE and RMPADJUST of a guest.
+ * the hypervisor, PVALIDATE and RMPADJUST of a guest (APM volume 3).
  */
 #include "qemu/osdep.h"
 #include "qemu/host-utils.h"
@@ -126,7 +126,7 @@ static int rmpadjust(CPUX86State *env, uintptr_t ra)
     if (vmpl >= SNP_VMPLS) {
         return FAIL_INPUT;
     }
-    /* Only those below one's own get something */
+    /* A VMPL changes permissions of those below it alone */
     if (vmpl <= env->sev.vmpl) {
         return FAIL_PERMISSION;
     }
@@ -140,7 +140,7 @@ static int rmpadjust(CPUX86State *env, uintptr_t ra)
     if (large && !(e & RMP_2M)) {
         return FAIL_SIZEMISMATCH;
     }
-    /* Only what one has oneself; and only the uppermost makes VMSAs */
+    /* It gives no permission that it has not; and VMPL 0 alone makes VMSAs */
     if ((perms & ~extract64(hi, 8 * env->sev.vmpl, 8)) ||
         (env->sev.vmpl && !(rdx & ADJUST_VMSA) != !(e & RMP_VMSA))) {
         return FAIL_PERMISSION;
@@ -238,7 +238,7 @@ void helper_snp_insn(CPUX86State *env, uint32_t op)
          op == RMPUPDATE ? rmpupdate(env, ra) : psmash(env);
     qemu_log_mask(CPU_LOG_INT, "SNP: %#x of %#" PRIx64 ": %d\n", op, (uint64_t)env->regs[R_EAX], st);
     env->regs[R_EAX] = st;
-    /* Flags tell of EAX, but for CF */
+    /* ZF and PF follow from EAX; CF is PVALIDATE's "no change" */
     CC_SRC = (unchanged ? CC_C : 0) | (st ? 0 : CC_Z) | (ctpop8(st) & 1 ? 0 : CC_P);
     CC_OP = CC_OP_EFLAGS;
 }

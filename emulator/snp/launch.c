@@ -44,7 +44,7 @@ int snp_launch_start(int cmd, SnpGuest *g, uint8_t *b)
     REFUSE(!(policy & SNP_POLICY_ONE) || (policy & ~POLICY_KNOWN) ||
            (policy & 0xffff) > (API_MAJOR << 8 | API_MINOR), ST_POLICY);
     REFUSE(flags & ~(START_MA | START_IMI), ST_PARAM);
-    /* Nobody migrates guests here, and the time stamp counter has one frequency */
+    /* Neither migration agents nor Secure TSC are emulated */
     REFUSE(flags || ldl_le_p(b + 28), ST_UNSUPPORTED);
     g->policy = policy;
     memcpy(g->gosvw, b + 32, sizeof(g->gosvw));

@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The reverse map table of SEV-SNP: to whom each page of memory belongs.
+ * The reverse map table of SEV-SNP: to whom each page of memory belongs (APM
+ * volume 2, SNP ABI for the states).
  */
 #ifndef I386_TCG_SNP_RMP_H
 #define I386_TCG_SNP_RMP_H
@@ -26,27 +27,27 @@ typedef struct SnpRmpEntry { uint64_t lo, hi; } SnpRmpEntry;
 /* Whose the page is, and in which state */
 #define RMP_STATE               (RMP_ASSIGNED | RMP_IMMUTABLE | RMP_ASID_MASK | RMP_VMSA | RMP_VALIDATED)
 
-/* Permissions of one VMPL */
+/* Permissions of one VMPL, as RMPADJUST takes them */
 enum { VMPL_READ = 1, VMPL_WRITE = 2, VMPL_EXEC_USER = 4, VMPL_EXEC_SUPER = 8, VMPL_ALL = 15 };
 #define RMP_VMPL(vmpl, perms)   ((uint64_t)(perms) << 8 * (vmpl))
 
 enum { SNP_VMPLS = 4 };
-#define LARGE_PAGE              0x200000ull
+#define LARGE_PAGE              0x200000ull     /* bytes */
 #define LARGE_MASK              (~(LARGE_PAGE - 1))
 
 /* SYSCFG.SNP_EN is set on a CPU: the table is in force */
 extern bool snp_rmp_on;
-/* As the MSRs have it; 0: this processor has no SEV-SNP */
+/* MSRs RMP_BASE and RMP_END: first and last byte; 0: this processor has no SEV-SNP */
 extern uint64_t snp_rmp_base, snp_rmp_end;
-/* ASIDs that run SNP guests */
+/* ASIDs that SNP guests are activated under */
 extern bool snp_asid[SEV_ASIDS_MAX + 1];
 
-/* Place the table at the end of memory, and tell the host's firmware */
+/* Place the table at the end of memory, and reserve it in the E820 map */
 void snp_rmp_setup(Error **errp);
-/* SNP_EN is set: take the table as it is */
+/* SYSCFG.SNP_EN is set: enforce the table as it is */
 void snp_rmp_enable(void);
 
-/* All pages are the hypervisor's: what the firmware begins with */
+/* Give all pages to the hypervisor, as SNP_INIT_EX does */
 void snp_rmp_clear(void);
 
 /* The entry of the page itself, or NULL: the table does not cover it */
@@ -58,16 +59,16 @@ bool snp_rmp_owned(uint64_t paddr);
 /* Is any page of the 2 MiB around it somebody's? */
 bool snp_rmp_owned_2m(uint64_t paddr);
 
-/* Change the entry of a page, once no TLB holds the page */
+/* Set both words of a page's entry, once no TLB holds the page */
 void snp_rmp_set(uint64_t paddr, uint64_t lo, uint64_t hi);
 /* The same for a change that takes nothing from anybody: TLBs may keep the page */
 void snp_rmp_grant(uint64_t paddr, uint64_t lo, uint64_t hi);
 
 /* ---- check.c ---- */
 
-/* An outcome of a check, and the fault that follows */
+/* Outcome of a check: the fault that follows */
 typedef enum SnpFault { SNP_OK, SNP_PF, SNP_NPF, SNP_VC } SnpFault;
-/* Bits of an error code; the fault's own have the last two elsewhere */
+/* Bits of a page fault's error code; EXITINFO1 of an NPF has VMPL and SIZEM elsewhere */
 #define PF_RMP                  (1u << 31)
 #define PF_VMPL                 (1u << 30)
 #define PF_SIZEM                (1u << 29)
