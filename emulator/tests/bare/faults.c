@@ -255,6 +255,23 @@ static bool opcodes_32(void)
     return EXPECT("AL", field64(vmcb, SAVE + SA_RAX) & 0xff, 0xff) && guest_ends();
 }
 
+static GUEST void g_triple_fault(void)
+{
+    static const struct { uint16_t limit; void *base; } __attribute__((packed)) none;
+
+    shared->value[0] = 1;
+    asm volatile("lidt %0; ud2" : : "m"(none));
+}
+
+/* KVM lets such a guest end, since it cannot give it other registers */
+static bool triple_fault_of_es(void)
+{
+    guest_new(SEV_ES, g_triple_fault);
+    guest_launch();
+    return EXPECT("exit code", guest_run(), SVM_EXIT_SHUTDOWN) && EXPECT("the guest came so far", told->value[0], 1) &&
+           EXPECT("done", told->done, 0) && EXPECT("failed", told->failed, 0);
+}
+
 const struct bare_test fault_tests[] = {
     { "a double fault is checked against the intercept of #DF", double_fault },
     { "an injected exception is the first of a double fault", injected_double_fault },
@@ -262,5 +279,6 @@ const struct bare_test fault_tests[] = {
     { "EXT in the error code of what an interrupt meets", error_codes },
     { "D4, D5 and D6 are undefined in 64-bit mode", opcodes },
     { "D6 is SALC in 32-bit code", opcodes_32 },
+    { "a triple fault of an SEV-ES guest is an exit, and no #VC", triple_fault_of_es },
     { NULL, NULL }
 };

@@ -329,6 +329,35 @@ static bool without_vc(void)
     return guest_ends();
 }
 
+static GUEST void g_pause(void)
+{
+    uint64_t i;
+
+    for (i = 0; i < 3; i++) {
+        shared->value[0] = i;
+        asm volatile("pause" : : : "memory");
+    }
+    shared->value[0] = i;
+    CHECK(!traps[VC]);
+}
+
+/* KVM takes the instruction for done, and has no register of the guest's to move on */
+static bool pause_of_es(void)
+{
+    uint64_t i;
+
+    guest_new(SEV_ES, g_pause);
+    field32(vmcb, INTERCEPT_3) |= 1u << 23;
+    guest_launch();
+    for (i = 0; i < 3; i++) {
+        if (!EXPECT("exit code", guest_run(), SVM_EXIT_PAUSE) || !EXPECT("PAUSEs before", told->value[0], i) ||
+            !EXPECT("nRIP", field64(vmcb, NEXT_RIP), 0)) {
+            return false;
+        }
+    }
+    return guest_ends() && EXPECT("PAUSEs", told->value[0], 3);
+}
+
 const struct bare_test insn_tests[] = {
     { "INVLPG tells its address", invlpg },
     { "INTn tells its vector", int_n },
@@ -339,5 +368,6 @@ const struct bare_test insn_tests[] = {
     { "nRIP of each instruction with an intercept", next_rip },
     { "port I/O tells its port and size", port_io },
     { "an intercept is an exit of an SEV guest, and no #VC", without_vc },
+    { "PAUSE of an SEV-ES guest is an exit behind it, and no #VC", pause_of_es },
     { NULL, NULL }
 };
