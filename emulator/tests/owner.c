@@ -12,8 +12,8 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include "owner.h"
+#include "tests.h"
 
 #define BODY offsetof(struct cert, sig)
 
@@ -193,15 +193,6 @@ void packet_seal(uint8_t hdr[52], int kind, const struct transport *t,
         p = mempcpy(p, measure, 32);
     }
     HMAC(EVP_sha256(), t->tik, 16, msg, p - msg, hdr + 20, NULL);
-}
-
-int platform(int cmd, void *data, uint32_t *error)
-{
-    struct sev_issue_cmd c = { .cmd = cmd, .data = (uintptr_t)data };
-    int ret = ioctl(sev_device(), SEV_ISSUE_CMD, &c);
-
-    *error = c.error;
-    return ret;
 }
 
 bool platform_chain(struct chain *c)

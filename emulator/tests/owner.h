@@ -54,7 +54,6 @@ void aes_ctr(const uint8_t key[16], const uint8_t iv[16], uint8_t *p, int len);
 void packet_seal(uint8_t hdr[52], int kind, const struct transport *t,
                  const uint8_t *measure, uint8_t *data, uint32_t len);
 
-int platform(int cmd, void *data, uint32_t *error);
 bool platform_chain(struct chain *c);
 
 #endif

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include "owner.h"
 #include "snp.h"
 
 #define PAGE_A          SECRET_PAGE

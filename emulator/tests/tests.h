@@ -21,6 +21,9 @@ extern const struct test cpu_tests[], vcpu_tests[], event_tests[], firmware_test
 /* Has the guest come to its end without a failure? */
 bool guest_passed(volatile struct mailbox *s);
 
+/* A command of SEV_ISSUE_CMD, and what the firmware says of it */
+int platform(int cmd, void *data, uint32_t *error);
+
 /* KVM's kvm_exit tracepoint, and how often it named a reason */
 void trace_exits(bool on);
 int traced_exits(const char *reason);

@@ -38,6 +38,15 @@ bool sev_close(void)
     return ok;
 }
 
+int platform(int cmd, void *data, uint32_t *error)
+{
+    struct sev_issue_cmd c = { .cmd = cmd, .data = (uintptr_t)data };
+    int ret = ioctl(sev_device(), SEV_ISSUE_CMD, &c);
+
+    *error = c.error;
+    return ret;
+}
+
 int vm_sev(struct vm *vm, int cmd, void *data)
 {
     struct kvm_sev_cmd c = {

@@ -7,7 +7,7 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-make -C /checkout/emulator/tests CC=gcc-14 OUT="$1" "$1/behaviours"
+make -C /checkout/emulator/tests CC=gcc-14 OUT="$1" "$1"/behaviours{,-harmless}
 make -C /checkout/emulator/tests/bare CC=gcc-14 OUT="$1" "$1/bare"
 export CARGO_TARGET_DIR=/cache/target/behaviours
 cargo build --release --locked --manifest-path /checkout/emulator/tests/sev_owner/Cargo.toml

@@ -188,12 +188,7 @@ impl Plan<'_> {
 }
 
 fn behaviours(plan: &Plan<'_>) -> Result<Vec<Step>> {
-    Ok(vec![plan.step(
-        "",
-        "behaviours/behaviours",
-        &["--harmless"],
-        LONG,
-    )])
+    Ok(vec![plan.step("", "behaviours/behaviours", &[], LONG)])
 }
 
 fn tests_c(plan: &Plan<'_>) -> Result<Vec<Step>> {
