@@ -20,7 +20,8 @@
 ## make fairness     a limit on SEV-SNP guests' messages to the secure processor: they get their answers in the end
 ## make kernels      each kernel of scripts/kernels: the demo, and the tests on emulated hosts
 ## make debug-test   the tests on a kernel that finds fault; the first time, it is built, for half an hour
-## make kit          all that is needed to try it on a host with the processor for it, in ghcb-kit-VERSION.tar.xz
+## make kit          all that is needed to try it on a host with the processor for it, in ghcb-kit-VERSION.tar.xz, with modules
+##                   for each kernel of scripts/kernels (5 GB more in the cache), or for that of KERNEL=
 ## make kit-test     the kit on emulated hosts, some of which differ on purpose (SCALE=)
 ## make deb          Debian packages of the module, for DKMS, and of the tools, in deb/
 ## make operator-test an operator's day: packages, Secure Boot, ghcb-check on hosts that lack one thing, ghcbstat beside guests

@@ -104,7 +104,7 @@ fn check(kit: &Folder) -> serde_json::Value {
     let release = text("/proc/sys/kernel/osrelease");
     let mut command = Command::new(kit.file("bin/ghcb-check"));
     command.arg("--json");
-    if let Some(folder) = kit.modules(&release) {
+    if let Ok(folder) = kit.modules(&release) {
         command.arg("--module").arg(folder.join("ghcb_rs.ko"));
     }
     let output = command.output().map(|output| output.stdout);

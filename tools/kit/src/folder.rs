@@ -38,18 +38,35 @@ impl Folder {
         text.trim().to_owned()
     }
 
-    /// The folder of modules for a kernel, if the kit has one.
-    pub fn modules(&self, release: &str) -> Option<PathBuf> {
+    /// The folder of modules for a kernel.
+    ///
+    /// # Errors
+    ///
+    /// If the kit has none; says how to make them.
+    pub fn modules(&self, release: &str) -> Result<PathBuf> {
         let folder = self.0.join("modules").join(release);
-        folder.join("ghcb_rs.ko").is_file().then_some(folder)
+        if !folder.join("ghcb_rs.ko").is_file() {
+            let others = self.releases();
+            let others = match &others[..] {
+                [] => "none at all".to_owned(),
+                others => format!("only for {}", others.join(", ")),
+            };
+            bail!(
+                "the kit has no modules for {release}, {others}: `./build KDIR` makes them, where KDIR is the tree of \
+                 that kernel, prepared for modules in Rust (source/docs/kernels.md says how)"
+            );
+        }
+        Ok(folder)
     }
 
     /// Kernels that it has modules for.
-    pub fn releases(&self) -> Vec<String> {
+    fn releases(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.0.join("modules")) else {
             return Vec::new();
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let whole = entries.filter_map(Result::ok);
+        let whole = whole.filter(|entry| entry.path().join("ghcb_rs.ko").is_file());
+        let names = whole.filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<_> = names.collect();
         names.sort();
         names
@@ -67,5 +84,35 @@ impl Folder {
             .lines()
             .filter_map(|line| line.strip_prefix("ghcb_rs:"));
         Ok(names.map(str::to_owned).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_those_of_the_kernel() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("version"), "0.1.0\n").expect("a file");
+        let modules = |release: &str| folder.path().join("modules").join(release);
+        for release in ["7.3.4-rt-amd64", "7.3.4-amd64", "7.2.12-amd64"] {
+            fs::create_dir_all(modules(release)).expect("a folder");
+            fs::write(modules(release).join("ghcb_rs.ko"), "").expect("a file");
+        }
+        // Begun, and not finished.
+        fs::create_dir_all(modules("7.4.0-amd64")).expect("a folder");
+        let kit = Folder::open(folder.path()).expect("a kit");
+        let chosen = kit.modules("7.3.4-amd64").expect("modules");
+        assert!(chosen.ends_with("modules/7.3.4-amd64"), "{chosen:?}");
+        for release in ["7.3.4", "7.4.0-amd64"] {
+            let error = kit.modules(release).expect_err("none").to_string();
+            let others = "only for 7.2.12-amd64, 7.3.4-amd64, 7.3.4-rt-amd64: `./build";
+            assert!(
+                error.starts_with(&format!("the kit has no modules for {release}, {others}")),
+                "{error}"
+            );
+            assert_eq!(error.lines().count(), 1);
+        }
     }
 }

@@ -116,13 +116,7 @@ impl Tour {
         if !facts.has_sev_es() && !facts.has_snp() {
             bail!("this host runs no SEV-ES guests: kvm_amd is not loaded, or says sev_es=N; bin/ghcb-check says why");
         }
-        let modules = kit.modules(&facts.kernel).with_context(|| {
-            format!(
-                "the kit has no module for {}, but for {}: build it from source/, see README.md",
-                facts.kernel,
-                kit.releases().join(", ")
-            )
-        })?;
+        let modules = kit.modules(&facts.kernel)?;
         let others = facts::other_vms();
         let only_observe = if arguments.observe {
             Some("as you wish".to_owned())
