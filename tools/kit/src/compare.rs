@@ -242,6 +242,7 @@ mod tests {
                     why: None,
                     tests: Vec::new(),
                     figures: Vec::new(),
+                    tables: Vec::new(),
                 });
             }
             let Some(last) = phases.last_mut() else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What test programs say: lines of KTAP, and lines for machines.
+//! What test programs say: lines of KTAP, lines for machines, and tables.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,8 @@ pub struct Reader {
     pub tests: Vec<Test>,
     /// Lines for machines: a word, a colon, and pairs of a name and a value.
     pub figures: Vec<String>,
+    /// Rows of tables, as Markdown has them.
+    pub tables: Vec<String>,
 }
 
 impl Reader {
@@ -55,6 +57,8 @@ impl Reader {
             self.end(rest, Verdict::Fail);
         } else if is_figures(line) {
             self.figures.push(line.to_owned());
+        } else if line.starts_with('|') {
+            self.tables.push(line.to_owned());
         } else if let Some(note) = line.strip_prefix("# ") {
             if self.notes.len() < NOTES {
                 self.notes.push(note.to_owned());
@@ -126,6 +130,16 @@ mod tests {
     fn lines_for_machines() {
         let reader = read("soak: guest=sev-es result=pass\nmutant none: good\nother: a b=c\n");
         assert_eq!(reader.figures, ["soak: guest=sev-es result=pass"]);
+    }
+
+    #[test]
+    fn rows_of_tables() {
+        let reader = read("| ticks | C |\n|---|---:|\n| cpuid | 5 |\nok 1 figures\n# | no row\n");
+        assert_eq!(
+            reader.tables,
+            ["| ticks | C |", "|---|---:|", "| cpuid | 5 |"]
+        );
+        assert_eq!(reader.tests.len(), 1);
     }
 
     #[test]

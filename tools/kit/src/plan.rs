@@ -120,7 +120,7 @@ pub const PHASES: [Phase; 9] = [
     },
     Phase {
         name: "benchmark",
-        says: "what a VMGEXIT costs by C and by the module, in cycles of the time stamp counter",
+        says: "what a VMGEXIT costs by C and by the module: ticks of the clock, time, and cycles",
         handler: Handler::Both,
         steps: benchmark,
     },
@@ -134,6 +134,9 @@ const OWN_PHASE: [&str; 4] = [
     "ghcb_soak_test",
 ];
 
+/// Most round trips that the measured guest makes at a time.
+const MOST_ROUND_TRIPS: u64 = 4096;
+
 const SHORT: Duration = Duration::from_secs(300);
 const LONG: Duration = Duration::from_secs(3 * 3600);
 
@@ -145,8 +148,8 @@ impl Plan<'_> {
         es.into_iter().chain(snp).collect()
     }
 
-    fn scaled(&self, count: u64) -> String {
-        (count * self.scale / 100).max(1).to_string()
+    fn scaled(&self, count: u64) -> u64 {
+        (count * self.scale / 100).max(1)
     }
 
     fn step(&self, label: &str, program: &str, arguments: &[&str], limit: Duration) -> Step {
@@ -200,7 +203,7 @@ fn tests_rust(plan: &Plan<'_>) -> Result<Vec<Step>> {
 }
 
 fn observe(plan: &Plan<'_>) -> Result<Vec<Step>> {
-    let count = plan.scaled(20_000);
+    let count = plan.scaled(20_000).to_string();
     let mut steps = Vec::new();
     for program in ["ghcb_event_test", "ghcb_page_test"] {
         steps.extend(plan.long(program, &["--handler", "observe"]));
@@ -216,18 +219,18 @@ fn guests(plan: &Plan<'_>) -> Result<Vec<Step>> {
 }
 
 fn compare(plan: &Plan<'_>) -> Result<Vec<Step>> {
-    let count = plan.scaled(20_000);
+    let count = plan.scaled(20_000).to_string();
     Ok(plan.long("ghcb_compare_test", &["--count", &count, "--seed", "1"]))
 }
 
 fn lifecycle(plan: &Plan<'_>) -> Result<Vec<Step>> {
-    let count = plan.scaled(50);
+    let count = plan.scaled(50).to_string();
     let arguments = ["--handler", "rust", "--count", &count];
     Ok(plan.long("ghcb_lifecycle_test", &arguments))
 }
 
 fn soak(plan: &Plan<'_>) -> Result<Vec<Step>> {
-    let count = plan.scaled(200_000);
+    let count = plan.scaled(200_000).to_string();
     let arguments = [
         "--handler",
         "rust",
@@ -240,9 +243,10 @@ fn soak(plan: &Plan<'_>) -> Result<Vec<Step>> {
 }
 
 fn benchmark(plan: &Plan<'_>) -> Result<Vec<Step>> {
-    let has_sev_es = plan.facts.has_sev_es();
-    let step = || plan.step("", "bench/run", &[], LONG);
-    Ok(has_sev_es.then(step).into_iter().collect())
+    let (rounds, count) = (plan.scaled(10), plan.scaled(1000).min(MOST_ROUND_TRIPS));
+    let (rounds, count) = (rounds.to_string(), count.to_string());
+    let step = |kind: &'static str| plan.step(kind, "bench/run", &[kind, &rounds, &count], LONG);
+    Ok(plan.kinds().into_iter().map(step).collect())
 }
 
 #[cfg(test)]
@@ -261,6 +265,15 @@ mod tests {
     }
 
     fn labels(parameters: &[&str], steps: fn(&Plan<'_>) -> Result<Vec<Step>>) -> Vec<String> {
+        let steps = at_scale(100, parameters, steps);
+        steps.into_iter().map(|step| step.label).collect()
+    }
+
+    fn at_scale(
+        scale: u64,
+        parameters: &[&str],
+        steps: fn(&Plan<'_>) -> Result<Vec<Step>>,
+    ) -> Vec<Step> {
         let folder = kit();
         let facts = Facts {
             kvm_amd: parameters.iter().map(|&text| text.to_owned()).collect(),
@@ -270,10 +283,28 @@ mod tests {
         let plan = Plan {
             kit: &kit,
             facts: &facts,
-            scale: 100,
+            scale,
         };
-        let steps = steps(&plan).expect("a whole kit");
-        steps.into_iter().map(|step| step.label).collect()
+        steps(&plan).expect("a whole kit")
+    }
+
+    #[test]
+    fn the_benchmark_measures_each_kind_as_long_as_it_is_to() {
+        let both = ["sev_es=Y", "sev_snp=Y"];
+        for (scale, want) in [
+            (100, ["10", "1000"]),
+            (5, ["1", "50"]),
+            (10_000, ["1000", "4096"]),
+        ] {
+            let steps = at_scale(scale, &both, benchmark);
+            let arguments: Vec<_> = steps.iter().map(|step| &step.arguments[..]).collect();
+            let [rounds, count] = want;
+            assert_eq!(
+                arguments,
+                [["sev-es", rounds, count], ["sev-snp", rounds, count]]
+            );
+        }
+        assert_eq!(at_scale(100, &both[..1], benchmark).len(), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use crate::facts::Facts;
 use crate::ktap::{Test, Verdict};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// How a phase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct PhaseReport {
     /// Lines for machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<String>,
+    /// Rows of tables, as Markdown has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
 }
 
 /// All of it.
@@ -113,8 +116,43 @@ impl fmt::Display for PhaseReport {
         for figures in &self.figures {
             writeln!(f, "            {figures}")?;
         }
-        Ok(())
+        f.write_str(&aligned(&self.tables))
     }
+}
+
+/// Tables with their columns beneath each other, an empty line before each: the rule below its head shows where one begins.
+fn aligned(rows: &[String]) -> String {
+    let is_rule = |row: &str| row.starts_with("|--");
+    let mut text = String::new();
+    let mut rest = rows;
+    while !rest.is_empty() {
+        // The next head is the row above the next rule.
+        let next = rest.iter().skip(2).position(|row| is_rule(row));
+        let (table, after) = rest.split_at(next.map_or(rest.len(), |rule| rule + 1));
+        rest = after;
+        let cells: Vec<Vec<&str>> = table
+            .iter()
+            .filter(|row| !is_rule(row))
+            .map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        let width = |column: usize| {
+            let of_column = cells.iter().filter_map(|row| row.get(column));
+            of_column.map(|cell| cell.len()).max().unwrap_or(0)
+        };
+        text.push('\n');
+        for row in &cells {
+            for (column, cell) in row.iter().enumerate() {
+                let width = width(column);
+                // Names stand left, numbers right.
+                let _ = match column {
+                    0 => write!(text, "{cell:<width$}"),
+                    _ => write!(text, "  {cell:>width$}"),
+                };
+            }
+            text.push('\n');
+        }
+    }
+    text
 }
 
 impl fmt::Display for Report {
@@ -136,5 +174,34 @@ impl fmt::Display for Report {
             None => writeln!(f, "The host is as it was."),
             Some(why) => writeln!(f, "THE HOST IS NOT AS IT WAS: {why}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_told_apart_and_aligned() {
+        let rows = [
+            "| ticks | C |",
+            "|---|---:|",
+            "| cpuid | 12345 |",
+            "| msr_read | 5 |",
+            "| nanoseconds | C |",
+            "|---|---:|",
+            "| cpuid | 9 |",
+        ];
+        let rows = Vec::from_iter(rows.iter().map(|&row| row.to_owned()));
+        let want = "
+ticks         C
+cpuid     12345
+msr_read      5
+
+nanoseconds  C
+cpuid        9
+";
+        assert_eq!(aligned(&rows), want);
+        assert_eq!(aligned(&[]), "");
     }
 }

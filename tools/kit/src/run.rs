@@ -188,6 +188,7 @@ impl Tour {
             why: None,
             tests: Vec::new(),
             figures: Vec::new(),
+            tables: Vec::new(),
         };
         let fail = |report: &mut PhaseReport, why: String| {
             report.end = End::Failed;
@@ -266,6 +267,7 @@ impl Tour {
         let end = self.follow(step, &mut child, &lines, &mut reader);
         let missing = reader.missing();
         report.figures.append(&mut reader.figures);
+        report.tables.append(&mut reader.tables);
         let label = |test: Test| Test {
             name: if step.label.is_empty() {
                 test.name

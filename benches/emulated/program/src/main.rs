@@ -6,11 +6,13 @@
 mod chart;
 mod event;
 mod measure;
+mod perf;
 mod report;
 mod result;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use result::{Figures, Line, Quantity};
 use std::path::PathBuf;
 use vmm::launch::kind::Kind;
 
@@ -47,6 +49,9 @@ enum Command {
         /// The guest that was measured.
         #[arg(long, default_value_t)]
         guest: Kind,
+        /// What the figures are.
+        #[arg(long, value_enum, default_value_t = Unit::Instructions)]
+        unit: Unit,
         /// Where to write the figures as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -57,6 +62,21 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+}
+
+/// What figures of a report are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unit {
+    /// Ticks of a time stamp counter that counts instructions.
+    Instructions,
+    /// Ticks of a processor's time stamp counter.
+    Ticks,
+    /// The same, as time.
+    Nanoseconds,
+    /// Cycles outside of the guest.
+    HostCycles,
+    /// Instructions outside of the guest.
+    HostInstructions,
 }
 
 /// What to measure.
@@ -77,6 +97,15 @@ pub struct Measure {
     /// Only events whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// The host's CPU that the first vCPU runs on; others run on those after it.
+    #[arg(long, default_value_t = 0)]
+    cpu: usize,
+    /// Milliseconds of the first event before anything is measured.
+    #[arg(long, default_value_t = 0)]
+    warm_up: u64,
+    /// Also count cycles and instructions outside of the guest, by the CPU's performance counters.
+    #[arg(long)]
+    perf: bool,
     /// Also some events with 2 and 4 vCPUs, and string I/O of more lengths.
     #[arg(long)]
     series: bool,
@@ -88,11 +117,12 @@ fn main() -> Result<()> {
         Command::Report {
             input,
             guest,
+            unit,
             json,
             svg,
             markdown,
         } => {
-            let report = report::Report::read(&input, guest)?;
+            let report = report::Report::read(&input, guest, unit)?;
             if markdown {
                 print!("{}", report.markdown());
             } else {
@@ -124,18 +154,30 @@ fn measure(arguments: &Measure) -> Result<()> {
             continue;
         }
         let mut session = measure::Session::start(vcpus, arguments.handler)?;
+        println!("{}", session.clock()?);
+        session.warm_up(&events[0], arguments)?;
         for event in &events {
-            let ticks = session.measure(event, arguments)?;
-            println!(
-                "{}",
-                result::Line {
-                    handler: arguments.handler,
-                    event: event.name.into(),
-                    vcpus,
-                    length: event.length,
-                    ticks,
+            let line = |quantity, figures| Line {
+                quantity,
+                handler: arguments.handler,
+                event: event.name.into(),
+                vcpus,
+                length: event.length,
+                figures,
+            };
+            let measured = session.measure(event, arguments)?;
+            println!("{}", line(Quantity::Ticks, measured.ticks));
+            let Some(counts) = measured.counts else {
+                continue;
+            };
+            for (quantity, total) in [
+                (Quantity::HostCycles, counts.cycles),
+                (Quantity::HostInstructions, counts.instructions),
+            ] {
+                if let Some(figures) = Figures::mean(total, arguments.count) {
+                    println!("{}", line(quantity, figures));
                 }
-            );
+            }
         }
     }
     Ok(())

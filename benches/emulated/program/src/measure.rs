@@ -2,7 +2,8 @@
 //! Runs of the guest, and what its samples say.
 
 use crate::event::{snp, Ask, Event, Owed, KERNEL_MMIO, KERNEL_PORT, USER_MSR};
-use crate::result::Ticks;
+use crate::perf::{Counters, Counts};
+use crate::result::{Clock, Figures};
 use crate::{Handler, Measure};
 use anyhow::{bail, ensure, Context, Result};
 use ghcb_rs::ghcb_abi::exit_code::ExitCode;
@@ -20,6 +21,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::thread;
+use std::time::{Duration, Instant};
 use vm_memory::GuestMemoryMmap;
 use vmm::exchange::page_image::{PageImage, PageInMemory};
 use vmm::exchange::page_list::BEGIN;
@@ -27,6 +29,14 @@ use vmm::exchange::userspace;
 use vmm::launch::kind::Kind;
 use vmm::launch::vm::{set_word, word, Config, Vm};
 use vmm_sys_util::eventfd::EventFd;
+
+/// What a measurement gives.
+pub struct Measured {
+    /// The guest's ticks of a round trip.
+    pub ticks: Figures,
+    /// What was counted outside of the guest meanwhile, if that was asked for.
+    pub counts: Option<Counts>,
+}
 
 /// A guest that takes orders.
 pub struct Session {
@@ -91,8 +101,23 @@ impl Session {
         Ok(())
     }
 
+    /// The guest's time stamp counter.
+    pub fn clock(&mut self) -> Result<Clock> {
+        let khz = self.vm.split().0[0].fd().get_tsc_khz();
+        Ok(Clock(khz.context("KVM_GET_TSC_KHZ")?))
+    }
+
+    /// Measure `event` again and again, for nothing: CPUs that were idle are slow at first.
+    pub fn warm_up(&mut self, event: &Event, arguments: &Measure) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(arguments.warm_up) {
+            self.measure(event, arguments)?;
+        }
+        Ok(())
+    }
+
     /// Measure `event` on all vCPUs at the same time.
-    pub fn measure(&mut self, event: &Event, arguments: &Measure) -> Result<Ticks> {
+    pub fn measure(&mut self, event: &Event, arguments: &Measure) -> Result<Measured> {
         let &Measure { handler, count, .. } = arguments;
         let memory = self.vm.memory();
         let mut images = Vec::new();
@@ -100,17 +125,18 @@ impl Session {
             images.push(give_order(memory, vcpu, event, handler, count));
         }
         // More than once: what is touched for the first time costs more.
+        let mut counts = None;
         for _ in 0..arguments.repeat {
-            thread::scope(|scope| {
-                let threads: Vec<_> = self
-                    .runs
-                    .iter()
-                    .enumerate()
-                    .map(|(cpu, run)| scope.spawn(move || run.until_halt(cpu)))
+            counts = thread::scope(|scope| {
+                let threads: Vec<_> = (arguments.cpu..)
+                    .zip(&self.runs)
+                    .map(|(cpu, run)| scope.spawn(move || run.counted(cpu, arguments.perf)))
                     .collect();
                 threads
                     .into_iter()
-                    .try_for_each(|thread| thread.join().expect("threads do not panic"))
+                    .map(|thread| thread.join().expect("threads do not panic"))
+                    .reduce(|one, other| one.and(other))
+                    .context("no vCPU")?
             })
             .with_context(|| format!("event {}", event.name))?;
         }
@@ -120,12 +146,9 @@ impl Session {
                 .with_context(|| format!("event {} with {handler:?}", event.name))?;
             samples.extend((0..count).map(|n| word(memory, order::samples(vcpu) + n * 8)));
         }
-        samples.sort_unstable();
-        let at = |part: usize| samples[(samples.len() - 1) * part / 100];
-        Ok(Ticks {
-            median: at(50),
-            low: at(5),
-            high: at(95),
+        Ok(Measured {
+            ticks: Figures::of(samples).context("no round trips")?,
+            counts,
         })
     }
 }
@@ -250,6 +273,13 @@ impl Run {
             run: run.cast(),
             size,
         })
+    }
+
+    /// Carry an order out, and count what that takes outside of the guest.
+    fn counted(&self, cpu: usize, count: bool) -> Result<Option<Counts>> {
+        let counters = count.then(Counters::begin).transpose()?;
+        self.until_halt(cpu)?;
+        counters.map(Counters::end).transpose()
     }
 
     /// Run on the host's processor `cpu`, if there is one, until the guest wants its next order.

@@ -2,30 +2,43 @@
 //! Figures of a whole run: table, JSON, and whether they are as good as they should be.
 
 use crate::event::{self, Group};
-use crate::result::Line;
-use crate::Handler;
+use crate::result::{Clock, Figures, Line, Quantity};
+use crate::{Handler, Unit};
 use anyhow::{ensure, Context, Result};
+use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use vmm::launch::kind::Kind;
 
-/// Medians of all runs of one handler.
+/// Figures of all runs of one handler.
 #[derive(Clone, Debug, Default)]
-pub struct Runs(Vec<u64>);
+pub struct Runs(Vec<Figures>);
 
 impl Runs {
     /// The median of the medians.
     pub fn median(&self) -> Option<u64> {
-        let mut sorted = self.0.clone();
+        self.middle(|run| run.median)
+    }
+
+    /// The medians of the quartiles.
+    fn quartiles(&self) -> Option<(u64, u64)> {
+        Some((
+            self.middle(|run| run.first_quartile)?,
+            self.middle(|run| run.third_quartile)?,
+        ))
+    }
+
+    fn middle(&self, which: impl Fn(&Figures) -> u64) -> Option<u64> {
+        let mut sorted: Vec<_> = self.0.iter().map(which).collect();
         sorted.sort_unstable();
         sorted.get(sorted.len().checked_sub(1)? / 2).copied()
     }
 
     /// Difference between the dearest and the cheapest run.
     pub fn spread(&self) -> u64 {
-        let (low, high) = (self.0.iter().min(), self.0.iter().max());
-        high.unwrap_or(&0) - low.unwrap_or(&0)
+        let medians = || self.0.iter().map(|run| run.median);
+        medians().max().unwrap_or(0) - medians().min().unwrap_or(0)
     }
 }
 
@@ -39,7 +52,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Instructions of a round trip.
+    /// The cost of a round trip, in the report's unit.
     pub fn total(&self, handler: Handler) -> Option<u64> {
         self.handlers.get(&handler)?.median()
     }
@@ -73,15 +86,17 @@ impl Row {
 /// All figures.
 pub struct Report {
     guest: Kind,
+    unit: Unit,
     rows: Vec<Row>,
 }
 
 impl Report {
     /// Read the output of a run.
-    pub fn read(path: &Path, guest: Kind) -> Result<Self> {
+    pub fn read(path: &Path, guest: Kind, unit: Unit) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let report = Self::of(guest, text.lines().filter_map(Line::parse));
+        let clocks = text.lines().filter_map(Clock::parse).collect();
+        let report = Self::of(guest, unit, clocks, text.lines().filter_map(Line::parse))?;
         ensure!(
             !report.rows.is_empty(),
             "{} holds no results",
@@ -90,9 +105,29 @@ impl Report {
         Ok(report)
     }
 
-    fn of(guest: Kind, lines: impl Iterator<Item = Line>) -> Self {
+    fn of(
+        guest: Kind,
+        unit: Unit,
+        clocks: Vec<Clock>,
+        lines: impl Iterator<Item = Line>,
+    ) -> Result<Self> {
+        let quantity = match unit {
+            Unit::Instructions | Unit::Ticks | Unit::Nanoseconds => Quantity::Ticks,
+            Unit::HostCycles => Quantity::HostCycles,
+            Unit::HostInstructions => Quantity::HostInstructions,
+        };
+        let clock = if unit == Unit::Nanoseconds {
+            let clock = clocks.first().context("the guest's clock is not known")?;
+            ensure!(
+                clocks.iter().all(|other| other == clock),
+                "the guest's clock changed"
+            );
+            Some(*clock)
+        } else {
+            None
+        };
         let mut rows: Vec<Row> = Vec::new();
-        for line in lines {
+        for line in lines.filter(|line| line.quantity == quantity) {
             let same = |row: &Row| {
                 (&row.event, row.vcpus, row.length) == (&line.event, line.vcpus, line.length)
             };
@@ -106,9 +141,11 @@ impl Report {
                 rows.len() - 1
             });
             let runs = rows[index].handlers.entry(line.handler).or_default();
-            runs.0.push(line.ticks.median);
+            runs.0.push(clock.map_or(line.figures, |clock| {
+                line.figures.map(|ticks| clock.nanoseconds(ticks))
+            }));
         }
-        Self { guest, rows }
+        Ok(Self { guest, unit, rows })
     }
 
     /// The events, each once: one vCPU, one length.
@@ -173,23 +210,33 @@ impl Report {
     }
 
     /// Cells of the table, the head first.
-    fn cells(&self) -> Vec<[String; 13]> {
-        let mut lines = vec![[
-            "event",
-            "floor",
-            "C",
-            "Rust",
-            "C above",
-            "Rust above",
-            "observed above",
-            "emulation",
-            "ratio",
-            "target",
-            "own ratio",
-            "own target",
-            "spread",
-        ]
-        .map(String::from)];
+    fn cells(&self) -> Vec<Vec<String>> {
+        let event = match self.unit {
+            Unit::Instructions => "event".to_owned(),
+            unit => format!("{} ({})", name(unit), self.guest),
+        };
+        let mut head = vec![event];
+        head.extend(
+            [
+                "floor",
+                "C",
+                "Rust",
+                "C above",
+                "Rust above",
+                "observed above",
+                "emulation",
+                "ratio",
+                "target",
+                "own ratio",
+                "own target",
+                "spread",
+            ]
+            .map(String::from),
+        );
+        if self.has_quartiles() {
+            head.extend(["C quartiles", "Rust quartiles"].map(String::from));
+        }
+        let mut lines = vec![head];
         let number = |value: Option<u64>| value.map_or_else(|| "-".into(), |v| v.to_string());
         for row in self.events() {
             let group = row.group();
@@ -200,7 +247,7 @@ impl Report {
                 format!("{target:.2}{}", if late { " missed" } else { "" })
             };
             let own_target = event::own_target(&row.event);
-            lines.push([
+            let mut line = vec![
                 row.event.clone(),
                 number(row.total(Handler::Floor)),
                 number(row.total(Handler::C)),
@@ -214,15 +261,30 @@ impl Report {
                 ratio(self.own_ratio(row)),
                 against(self.own_ratio(row), own_target),
                 row.spread().to_string(),
-            ]);
+            ];
+            if self.has_quartiles() {
+                line.extend([Handler::C, Handler::Rust].map(|handler| {
+                    let quartiles = row.handlers.get(&handler).and_then(Runs::quartiles);
+                    quartiles.map_or_else(
+                        || "-".into(),
+                        |(first, third)| format!("{first} to {third}"),
+                    )
+                }));
+            }
+            lines.push(line);
         }
         lines
+    }
+
+    /// Whether a round trip is not always the same, and each was measured by itself.
+    fn has_quartiles(&self) -> bool {
+        matches!(self.unit, Unit::Ticks | Unit::Nanoseconds)
     }
 
     /// The table for a terminal.
     pub fn table(&self) -> String {
         let cells = self.cells();
-        let width: Vec<_> = (0..13)
+        let width: Vec<_> = (0..cells[0].len())
             .map(|column| {
                 cells
                     .iter()
@@ -242,7 +304,11 @@ impl Report {
             text.push('\n');
         }
         for (title, key, rows) in self.series() {
-            let _ = writeln!(text, "\n{title}: instructions above the floor, C and Rust");
+            let _ = writeln!(
+                text,
+                "\n{title}: {} above the floor, C and Rust",
+                name(self.unit)
+            );
             for row in rows {
                 let _ = writeln!(
                     text,
@@ -301,7 +367,8 @@ impl Report {
             );
             for (handler, runs) in &row.handlers {
                 let name = format!("{handler:?}").to_lowercase();
-                let _ = write!(text, ", \"{name}\": {:?}", runs.0);
+                let medians: Vec<_> = runs.0.iter().map(|run| run.median).collect();
+                let _ = write!(text, ", \"{name}\": {medians:?}");
             }
             if let Some(ratio) = row.ratio() {
                 let _ = write!(text, ", \"ratio\": {ratio:.4}");
@@ -317,9 +384,17 @@ impl Report {
         text
     }
 
+    /// Of what the ratios are, unless of instructions.
+    fn in_unit(&self) -> String {
+        match self.unit {
+            Unit::Instructions => String::new(),
+            unit => format!(" unit={}", name(unit)),
+        }
+    }
+
     /// Print the summary; an error if something was not measured.
     pub fn judge(&self) -> Result<()> {
-        let mut line = format!("bench: guest={}", self.guest);
+        let mut line = format!("bench: guest={}{}", self.guest, self.in_unit());
         for (name, group) in [
             ("cpuid", Group::Cpuid),
             ("msr", Group::Msr),
@@ -343,18 +418,25 @@ impl Report {
                 .worst_own(target)
                 .with_context(|| format!("no own cost of what {who} serves"))?;
             println!(
-                "bench: guest={} own served_by={who} worst={}:{own:.3}",
-                self.guest, row.event
+                "bench: guest={}{} own served_by={who} worst={}:{own:.3}",
+                self.guest,
+                self.in_unit(),
+                row.event
             );
         }
         Ok(())
     }
 }
 
+/// A unit, as the command line calls it.
+fn name(unit: Unit) -> String {
+    let value = unit.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::Ticks;
 
     fn line(handler: Handler, median: u64) -> Line {
         Line {
@@ -362,12 +444,19 @@ mod tests {
             event: "cpuid".into(),
             vcpus: 1,
             length: 0,
-            ticks: Ticks {
-                median,
-                low: median,
-                high: median,
-            },
+            quantity: Quantity::Ticks,
+            figures: Figures::of(vec![median]).unwrap(),
         }
+    }
+
+    fn counted<const N: usize>(lines: [Line; N]) -> Report {
+        Report::of(
+            Kind::SevEs,
+            Unit::Instructions,
+            Vec::new(),
+            lines.into_iter(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -379,7 +468,7 @@ mod tests {
             line(Handler::Rust, 1900),
             line(Handler::Rust, 1240),
         ];
-        let report = Report::of(Kind::SevEs, lines.into_iter());
+        let report = counted(lines);
         let row = report.events().next().unwrap();
         assert_eq!(row.above(Handler::C), Some(1000));
         assert_eq!(row.above(Handler::Rust), Some(250));
@@ -400,7 +489,7 @@ mod tests {
             line(Handler::Emulation, 1250),
             nothing,
         ];
-        let report = Report::of(Kind::SevEs, lines.into_iter());
+        let report = counted(lines);
         let row = report.events().find(|row| row.event == "cpuid").unwrap();
         assert_eq!(report.emulation(row), Some(200));
         assert_eq!(report.own_ratio(row), Some(50.0 / 800.0));
@@ -409,10 +498,69 @@ mod tests {
 
     #[test]
     fn a_missing_handler_is_an_error() {
-        let report = Report::of(
-            Kind::SevEs,
-            [line(Handler::Floor, 1), line(Handler::Rust, 2)].into_iter(),
-        );
+        let report = counted([line(Handler::Floor, 1), line(Handler::Rust, 2)]);
         assert!(report.judge().is_err());
+    }
+
+    /// A run with these three as its quartiles.
+    fn run(handler: Handler, quartiles: [u64; 3]) -> Line {
+        let mut line = line(handler, quartiles[1]);
+        [
+            line.figures.first_quartile,
+            line.figures.median,
+            line.figures.third_quartile,
+        ] = quartiles;
+        line
+    }
+
+    fn timed(unit: Unit, clocks: &[u32]) -> Result<Report> {
+        let lines = [
+            run(Handler::Floor, [990, 1000, 1010]),
+            run(Handler::C, [1900, 2000, 2400]),
+            run(Handler::C, [1980, 2040, 2100]),
+            // Somebody else ran here.
+            run(Handler::C, [9000, 9900, 9990]),
+            run(Handler::Rust, [1500, 1520, 1560]),
+            Line {
+                quantity: Quantity::HostCycles,
+                ..line(Handler::C, 5)
+            },
+        ];
+        let clocks = clocks.iter().map(|&khz| Clock(khz)).collect();
+        Report::of(Kind::SevEs, unit, clocks, lines.into_iter())
+    }
+
+    #[test]
+    fn time_is_shown_with_its_quartiles() {
+        let report = timed(Unit::Nanoseconds, &[2_000_000, 2_000_000]).unwrap();
+        let [head, row] = &report.cells()[..] else {
+            panic!("not one event");
+        };
+        let cell = |name: &str| &row[head.iter().position(|cell| cell == name).unwrap()];
+        assert_eq!(head[0], "nanoseconds (sev-es)");
+        assert_eq!(cell("C"), "1020");
+        assert_eq!(cell("C quartiles"), "990 to 1200");
+        assert_eq!(cell("Rust quartiles"), "750 to 780");
+        assert_eq!(cell("C above"), "520");
+        assert_eq!(cell("ratio"), "0.500");
+        assert_eq!(cell("spread"), "3950");
+    }
+
+    #[test]
+    fn ticks_are_not_those_of_another_quantity() {
+        let of_c = |unit| {
+            let report = timed(unit, &[]).unwrap();
+            report.rows[0].total(Handler::C)
+        };
+        assert_eq!(of_c(Unit::Ticks), Some(2040));
+        assert_eq!(of_c(Unit::HostCycles), Some(5));
+        let counted = counted([line(Handler::C, 1)]);
+        assert!(!counted.cells()[0].contains(&"C quartiles".to_owned()));
+    }
+
+    #[test]
+    fn time_without_one_clock_is_none() {
+        assert!(timed(Unit::Nanoseconds, &[]).is_err());
+        assert!(timed(Unit::Nanoseconds, &[2_000_000, 2_400_000]).is_err());
     }
 }
