@@ -242,6 +242,7 @@ mod tests {
                     why: None,
                     tests: Vec::new(),
                     figures: Vec::new(),
+                    counters: Vec::new(),
                     tables: Vec::new(),
                 });
             }

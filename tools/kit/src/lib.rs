@@ -10,12 +10,14 @@
 //! | [`plan`] | the phases, in their order |
 //! | [`run`] | carries the plan out, and stops at the first sign of trouble |
 //! | [`stand`] | how the host was, and how it gets there again |
+//! | [`counters`] | what the module has counted |
 //! | [`ktap`] | what test programs say |
 //! | [`report`] | what came of it |
 //! | [`compare`] | how one report differs from another, and what that means |
 
 pub mod cli;
 pub mod compare;
+pub mod counters;
 pub mod facts;
 pub mod folder;
 pub mod ktap;

@@ -37,6 +37,9 @@ pub struct PhaseReport {
     /// Lines for machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<String>,
+    /// What the module has counted, if it was in until the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<String>,
     /// Rows of tables, as Markdown has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
@@ -113,8 +116,13 @@ impl fmt::Display for PhaseReport {
                 writeln!(f, "                {note}")?;
             }
         }
-        for figures in &self.figures {
-            writeln!(f, "            {figures}")?;
+        let is_sum = |row: &&String| row.starts_with("events: event=total ");
+        for line in self
+            .figures
+            .iter()
+            .chain(self.counters.iter().filter(is_sum))
+        {
+            writeln!(f, "            {line}")?;
         }
         f.write_str(&aligned(&self.tables))
     }

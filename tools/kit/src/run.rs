@@ -3,6 +3,7 @@
 //! Carries the plan out, and stops at the first sign of trouble.
 
 use crate::cli::Run as Arguments;
+use crate::counters;
 use crate::facts::{self, Facts};
 use crate::folder::Folder;
 use crate::ktap::{Reader, Test, Verdict};
@@ -188,6 +189,7 @@ impl Tour {
             why: None,
             tests: Vec::new(),
             figures: Vec::new(),
+            counters: Vec::new(),
             tables: Vec::new(),
         };
         let fail = |report: &mut PhaseReport, why: String| {
@@ -196,6 +198,11 @@ impl Tour {
         };
         if let Err(error) = self.steps(phase, &mut report) {
             fail(&mut report, format!("{error:#}"));
+        }
+        report.counters = counters::now();
+        if let Some(row) = counters::unexplained(&report.counters) {
+            let why = format!("answers of C's that the module cannot explain: {row}");
+            fail(&mut report, why);
         }
         if let Err(error) = stand::take_out() {
             fail(&mut report, format!("{error:#}"));
