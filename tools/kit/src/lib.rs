@@ -13,8 +13,10 @@
 //! | [`counters`] | what the module has counted |
 //! | [`ktap`] | what test programs say |
 //! | [`report`] | what came of it |
+//! | [`anonymous`] | takes out what names the machine |
 //! | [`compare`] | how one report differs from another, and what that means |
 
+pub mod anonymous;
 pub mod cli;
 pub mod compare;
 pub mod counters;

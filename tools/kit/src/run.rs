@@ -2,6 +2,7 @@
 
 //! Carries the plan out, and stops at the first sign of trouble.
 
+use crate::anonymous::Names;
 use crate::cli::Run as Arguments;
 use crate::counters;
 use crate::facts::{self, Facts};
@@ -23,6 +24,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// What the programs said, beside the report.
+const LOG: &str = "ghcb-kit.log";
 /// Exit status of a test program that skipped all it has.
 const SKIPPED: i32 = 4;
 /// How often it is looked at whether the user has had enough.
@@ -49,13 +52,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     tour.phases(arguments)?;
     let left_behind = stand.restore().err();
-    let report = Report {
+    let mut report = Report {
         kit: tour.kit.version(),
         facts: tour.facts,
         phases: tour.reports,
         left_behind: left_behind.map(|error| format!("{error:#}")),
     };
+    let names = Names::of_this_host(&tour.kit);
+    names.take_out(&mut report);
     write(&report, arguments)?;
+    names.take_out_of_file(&arguments.out.join(LOG))?;
     Ok(if report.is_interrupted() {
         ExitCode::from(130)
     } else if report.is_good() {
@@ -128,7 +134,7 @@ impl Tour {
         } else {
             None
         };
-        let log = arguments.out.join("ghcb-kit.log");
+        let log = arguments.out.join(LOG);
         Ok(Self {
             modules,
             only_observe,
