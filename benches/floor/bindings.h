@@ -5,7 +5,7 @@
 // bindgen: --allowlist-type vcpu_svm --allowlist-type ftrace_ops
 // bindgen: --allowlist-type klp_patch --allowlist-type klp_object --allowlist-type klp_func
 // bindgen: --allowlist-var 'SVM_EXIT_.*' --allowlist-var '__VCPU_REGS_.*' --allowlist-var KVM_EXIT_HYPERCALL
-// bindgen: --opaque-type 'xen_.*' --opaque-type 'drm_.*' --opaque-type net
+// bindgen: --opaque-type 'xen_.*' --opaque-type 'drm_.*' --opaque-type net --opaque-type 'ns_common.*'
 #include <linux/ftrace.h>
 #include <linux/kvm_host.h>
 #include <linux/livepatch.h>

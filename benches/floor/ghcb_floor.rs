@@ -17,7 +17,7 @@ mod bindings;
 mod relocation;
 
 use bindings::{ftrace_ops, klp_func, klp_object, klp_patch, kvm_vcpu, vcpu_svm};
-use core::{cell::UnsafeCell, ffi::CStr, mem};
+use core::{borrow::Borrow, cell::UnsafeCell, ffi::CStr, mem};
 use kernel::{
     error::to_result,
     ffi::{c_int, c_uint, c_ulong, c_void},
@@ -283,12 +283,17 @@ static PATCH: Shared<klp_patch> = Shared(UnsafeCell::new({
     patch
 }));
 
+/// The value of a module parameter, of which the kernel crate returns a copy or a reference.
+fn value_of(parameter: impl Borrow<u8>) -> c_int {
+    c_int::from(*parameter.borrow())
+}
+
 /// The loaded module.
 struct GhcbFloor;
 
 impl kernel::Module for GhcbFloor {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        EMULATE.store(module_parameters::emulate.value().into(), Relaxed);
+        EMULATE.store(value_of(module_parameters::emulate.value()), Relaxed);
         // SAFETY: The structures live as long as the module, and the core has not seen them yet.
         let result = unsafe {
             (*PATCH.0.get()).mod_ = module.as_ptr().cast();
