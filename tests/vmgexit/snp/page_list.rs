@@ -123,6 +123,20 @@ fn a_partly_done_entry_is_carried_out_alone() {
 }
 
 #[test]
+fn entries_that_are_as_far_done_do_not_continue_each_other() {
+    let entries = [0x200, 0x400].map(|gfn| huge(gfn, SHARED).with_cur_page(100));
+    let (asked, status, _) = run(list(0, 1, &entries));
+    assert_eq!(
+        asked,
+        [
+            range(0x264, 412, SHARED, true),
+            range(0x464, 412, SHARED, true)
+        ]
+    );
+    assert_eq!(status, PscStatus::SUCCESS);
+}
+
+#[test]
 fn what_follows_a_partly_done_entry_is_checked_too() {
     let entries = [
         huge(0x200, SHARED).with_cur_page(100),

@@ -144,6 +144,10 @@ fn shapes(lists: &mut Lists<'_>) {
         // What would continue it if it began at its first page, and what does.
         begun(500, vec![page(12, SHARED), page(13, SHARED)]),
         begun(500, vec![page(512, SHARED)]),
+        begun(
+            500,
+            vec![PscEntry::new(GFN + 512, SHARED, true).with_cur_page(500)],
+        ),
     ];
     lists.all(
         "entries that are partly done (psc-partly-done)",
