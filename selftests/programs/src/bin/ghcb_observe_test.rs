@@ -45,6 +45,10 @@ fn main() -> Status {
             "timing: each exit once while it is on, and none while it is off",
             timing,
         );
+        report.test(
+            "timing: to and fro under a guest that never stops",
+            timing_to_and_fro,
+        );
         handler::set_mode("answer")
     })
 }
@@ -224,24 +228,28 @@ fn counted() -> Result<Vec<String>> {
     Ok(check.done())
 }
 
-fn to_and_fro() -> Result<Vec<String>> {
-    let mut check = Check::new();
-    let (mut vm, name) = vm()?;
+/// How often a guest asks while something changes.
+const ASKED: u64 = 300;
+
+/// Has a guest ask for CPUID while `change` is called again and again; each is answered.
+fn ask_during(
+    check: &mut Check,
+    vm: &mut StepVm,
+    change: impl Fn() -> Result<()> + Sync,
+) -> Result<()> {
     let stop = AtomicBool::new(false);
     let changes = std::thread::scope(|scope| {
         let changer = scope.spawn(|| {
             let mut changes = 0;
             while !stop.load(Ordering::Relaxed) {
-                for mode in ["answer", "observe"] {
-                    handler::set_mode(mode)?;
-                    changes += 1;
-                }
+                change()?;
+                changes += 1;
             }
             anyhow::Ok(changes)
         });
         let request = cpuid();
         let mut result = Ok(());
-        for _ in 0..300 {
+        for _ in 0..ASKED {
             match vm.take(Attempt::page(&request)) {
                 // All four registers come back from either.
                 Ok(outcome) => check
@@ -260,17 +268,48 @@ fn to_and_fro() -> Result<Vec<String>> {
             .unwrap_or_else(|_| anyhow::bail!("the changer died"))
     })?;
     check.that("it has changed", changes > 0);
+    Ok(())
+}
+
+/// How many CPUIDs of a VM were counted, in a column of its events.
+fn cpuids(name: &str, column: &str) -> Result<u64> {
+    let events = Table::read(folder(name).join("events"))?;
+    let counts = events.numbers(column)?;
+    counts.get("cpuid").copied().context("no CPUID")
+}
+
+fn to_and_fro() -> Result<Vec<String>> {
+    let mut check = Check::new();
+    let (mut vm, name) = vm()?;
+    ask_during(&mut check, &mut vm, || {
+        handler::set_mode("answer")?;
+        handler::set_mode("observe")
+    })?;
     handler::set_mode("answer")?;
-    let events = Table::read(folder(&name).join("events"))?;
-    let of = |column: &str| -> Result<u64> {
-        events
-            .numbers(column)?
-            .get("cpuid")
-            .copied()
-            .context("no CPUID")
-    };
     // While the mode changes, C answers and nobody counts.
-    check.that("no exit twice", of("rust")? + of("c")? <= 300);
+    let counted = cpuids(&name, "rust")? + cpuids(&name, "c")?;
+    check.that("no exit twice", counted <= ASKED);
+    Ok(check.done())
+}
+
+/// While it changes whether times are taken, C answers, and nobody counts nor takes times.
+fn timing_to_and_fro() -> Result<Vec<String>> {
+    let mut check = Check::new();
+    let (mut vm, name) = vm()?;
+    for (mode, column) in [("answer", "rust"), ("observe", "c")] {
+        check.about(mode);
+        handler::set_mode(mode)?;
+        let took = || anyhow::Ok(times(&name)?.get("cpuid").copied().unwrap_or(0));
+        let (counted, taken) = (cpuids(&name, column)?, took()?);
+        ask_during(&mut check, &mut vm, || {
+            handler::set_timing("1")?;
+            handler::set_timing("0")
+        })?;
+        let (counted, taken) = (cpuids(&name, column)? - counted, took()? - taken);
+        check.that("no exit twice", counted <= ASKED);
+        check.that("no time of an exit that is not counted", taken <= counted);
+    }
+    handler::set_mode("answer")?;
     Ok(check.done())
 }
 
