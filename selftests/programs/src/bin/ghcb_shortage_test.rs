@@ -3,9 +3,9 @@
 
 use ghcb_rs::ghcb_abi::exit_code::ExitCode as Event;
 use ghcb_rs::ghcb_abi::ioio::{AddressSize, IoInfo, IoSize, Segment};
-use ghcb_rs::ghcb_abi::page::Field;
+use ghcb_rs::ghcb_abi::page::{Field, SHARED_BUFFER_OFFSET};
 use ghcb_rs::ghcb_abi::reply::ErrorReason;
-use mailbox::device::PORT;
+use mailbox::{device::PORT, map};
 use std::process::ExitCode;
 use vmm::exchange::exit::Exit;
 use vmm::exchange::request::Request;
@@ -19,6 +19,9 @@ use vmm::report::ktap::{self, Report};
 
 /// Bytes of a request's data: no size that anybody else asks for, more than a vCPU has room for, and whole double words.
 const BYTES: u64 = 10_004;
+
+/// The same in the page, of an access in pieces.
+const SHARED_BYTES: u64 = 1_748;
 
 fn main() -> ExitCode {
     ktap::program(|report| {
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
                 string(report, &mut vm, &shortage, size, is_in);
             }
         }
+        drop(shortage);
+        let shortage = Shortage::of(SHARED_BYTES, &file)?;
+        write(report, &mut vm, &shortage);
         Ok(())
     })
 }
@@ -86,6 +92,36 @@ fn string(report: &mut Report, vm: &mut StepVm, shortage: &Shortage, size: IoSiz
                 .answered(&request, &again, handler, 0);
             problems.extend(check.done());
             anyhow::Ok(problems)
+        },
+    );
+}
+
+fn write(report: &mut Report, vm: &mut StepVm, shortage: &Shortage) {
+    let handler = report.handler();
+    report.test(
+        &format!("MMIO write of {SHARED_BYTES} bytes: no memory for them"),
+        || {
+            let request = Request::new(Event::MMIO_WRITE, map::MMIO, SHARED_BYTES)
+                .version(1)
+                .scratch_inside(SHARED_BUFFER_OFFSET);
+            let (outcome, failed) = shortage.during(|| vm.take(Attempt::page(&request)))?;
+            let mut check = Check::new();
+            match handler {
+                // The page is mapped until userspace has all of them.
+                Handler::C => {
+                    check.same("allocations that failed", failed, 0);
+                    check.answered(&request, &outcome, handler, 0);
+                }
+                Handler::Rust => {
+                    check.same("allocations that failed", failed, 1);
+                    check.refused(&outcome, handler, ErrorReason::INVALID_SCRATCH_AREA);
+                }
+            }
+            let again = vm.take(Attempt::page(&request))?;
+            check
+                .about("with memory")
+                .answered(&request, &again, handler, 0);
+            anyhow::Ok(check.done())
         },
     );
 }
