@@ -16,6 +16,12 @@ answered_in_rust() {
 	[ "$after" -gt "$before" ]
 }
 
+# as_nobody COMMAND...: without any right.
+as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+
+# may_read COMMAND...: without any right but to read every file.
+may_read() { as_nobody --inh-caps +dac_read_search --ambient-caps +dac_read_search "$@"; }
+
 smoke() { limited 120 kselftests/sev_smoke_test; }
 
 # answered_in_c: the smoke test passes, with the module out.

@@ -4,8 +4,9 @@
 
 use crate::snapshot::Snapshot;
 use anyhow::Context as _;
+use serde_json::Deserializer;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::path::Path;
 
 /// A file that takes snapshots.
@@ -35,21 +36,18 @@ impl Recorder {
     }
 }
 
-/// The snapshots in a file, in their order.
+/// The snapshots in a file, in their order: a recording, or what `--json` has written.
 ///
 /// # Errors
 ///
-/// It cannot be read, has none, or has a line that is none.
+/// It cannot be read, has none, or has something else.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Snapshot>> {
     let name = || path.display().to_string();
-    let mut snapshots = Vec::new();
-    for (at, line) in BufReader::new(File::open(path).with_context(name)?)
-        .lines()
-        .enumerate()
-    {
-        let snapshot = serde_json::from_str(&line.with_context(name)?);
-        snapshots.push(snapshot.with_context(|| format!("{}, line {}", name(), at + 1))?);
-    }
+    let file = BufReader::new(File::open(path).with_context(name)?);
+    let snapshots: Vec<_> = Deserializer::from_reader(file)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .with_context(name)?;
     anyhow::ensure!(!snapshots.is_empty(), "{} is empty", name());
     Ok(snapshots)
 }

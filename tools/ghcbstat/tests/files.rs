@@ -210,7 +210,12 @@ fn what_was_recorded_is_shown_again() {
     host.write("day", "{}\n");
     let (status, said) = complaint(&host, &["--replay", &file, "--once"]);
     assert_eq!(status, Some(1));
-    assert!(said.contains("day, line 1"), "{said}");
+    assert!(said.contains("day: ") && said.contains("line 1"), "{said}");
+    // So is what was written once.
+    let file = host.path().join("now.json").display().to_string();
+    host.output(&["--json", "--output", &file]);
+    let shown = host.output(&["--replay", &file, "--once"]);
+    assert_eq!(shown, host.output(&["--once"]));
 }
 
 /// On a terminal, which script(1) makes.

@@ -40,11 +40,17 @@ const GHCBSTAT: &[Section] = &[
     Section {
         title: "WHO MAY READ",
         text: &[
-            "The files are in debugfs, which only root may read. To let a group read them:",
-            " mount -o remount,mode=0750,gid=GROUP /sys/kernel/debug",
-            " chgrp -R GROUP /sys/kernel/debug/ghcb_rs",
-            " chmod -R g+rX /sys/kernel/debug/ghcb_rs",
-            "Directories of guests that come later are root's again. Names of guests are shown to those who may see the VMM's command line.",
+            "The files are root's: debugfs is, each file there is, those of a guest that comes later, too, and where the kernel is locked \
+             down, nobody can give them away. Who is not root may read them with the capability CAP_DAC_READ_SEARCH, which also \
+             reads any other file of the host: so give it to no user, but to a service that looks for a group.",
+            " useradd --system --user-group ghcbstat",
+            " cp /usr/share/doc/ghcb-rs-tools/examples/ghcbstat.* /etc/systemd/system/",
+            " systemctl daemon-reload",
+            " systemctl enable --now ghcbstat.timer",
+            "It looks each 15 seconds. Members of the group ghcbstat then see it by",
+            " ghcbstat --replay /run/ghcbstat/now.json --once",
+            "and now.prom, beside it, is for Prometheus. The failures tell what guests had in their registers, and stay root's.",
+            "Names of guests are shown to those who may see the VMM's command line.",
         ],
     },
     Section {
