@@ -88,7 +88,7 @@ check_hosts() {
 	add_module
 	add_tools
 	cp "$top/scripts/host/check-plain" "$run/payload/run"
-	boot_host 120 --plain || true
+	boot_host 300 --plain || true
 	count "$run/output"
 }
 
@@ -99,10 +99,10 @@ beside() {
 	add_module
 	add_tools
 	cp -r "$cache/selftests/out" "$run/payload/selftests"
-	cp "$own/kernel/vmlinuz" "$own/guest/initrd.gz" "$run/payload/"
+	cp "$own/kernel/vmlinuz" "$own/guest/initrd.gz" "$own/blind/blind.ko" "$run/payload/"
 	echo "$2" >"$run/payload/kind"
 	cp "$top/scripts/host/stat" "$run/payload/run"
-	boot_host 900 "${@:3}" || true
+	boot_host 1500 "${@:3}" || true
 	count "$run/output"
 }
 

@@ -34,7 +34,7 @@ own_of() {
 
 own=$(own_of "$asked")
 # shellcheck disable=SC2034
-of_kernel=(kernel kselftests host guest module faulty floor mutants tree log machine)
+of_kernel=(kernel kselftests host guest module faulty blind floor mutants tree log machine)
 logs=$own/log
 
 # The file that says "this directory is the cache": distclean removes nothing that lacks it.
