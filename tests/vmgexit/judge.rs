@@ -214,7 +214,7 @@ fn a_reply_that_no_handler_writes_is_the_guests() {
             (1, EventInjection::UD.0 & !EventInjection::VALID),
             (2, 0),
             (2, 7),
-            (2, 1 << 32 | 5),
+            (2, (1 << 32) | 5),
         ];
         for (info1, info2) in replies {
             let verdict = wrong(&foresight, &c, |c| {
