@@ -58,10 +58,11 @@ boot_host() {
 passed=0
 failed=0
 
-# count FILE: add up a run's KTAP lines; what was planned and did not run has failed.
+# count FILE: add up a run's KTAP lines; what was planned and did not run has failed. A terminal ends lines with a carriage
+# return, too.
 count() {
 	local planned ok not_ok missing
-	planned=$(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$1" | head -n 1)
+	planned=$(sed -n 's/^1\.\.\([0-9]*\)\r\{0,1\}$/\1/p' "$1" | head -n 1)
 	ok=$(grep -cE '^ok [0-9]' "$1" || true)
 	not_ok=$(grep -cE '^not ok [0-9]' "$1" || true)
 	missing=$((${planned:-1} - ok - not_ok))
