@@ -100,7 +100,7 @@ beside() {
 	add_module
 	add_tools
 	cp -r "$cache/selftests/out" "$run/payload/selftests"
-	cp "$own/kernel/vmlinuz" "$own/guest/initrd.gz" "$own/blind/blind.ko" "$run/payload/"
+	cp "$own/kernel/vmlinuz" "$own/guest/initrd.gz" "$own/blind/judge-at-a-loss.ko" "$run/payload/"
 	echo "$2" >"$run/payload/kind"
 	cp "$top/scripts/host/stat" "$run/payload/run"
 	boot_host 1500 "${@:3}" || true
