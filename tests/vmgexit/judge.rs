@@ -11,7 +11,7 @@ use ghcb_rs::{
         reply::{ErrorReason, EventInjection},
     },
     vmgexit::{
-        judge::{CAnswer, Foresight},
+        judge::{CAnswer, CPage, Foresight},
         verdict::Verdict,
     },
 };
@@ -117,6 +117,25 @@ fn wrong(foresight: &Foresight, c: &CAnswer, change: impl FnOnce(&mut CAnswer)) 
     foresight.judge(&wrong)
 }
 
+/// Judges with one thing changed in the page as C has it.
+fn with_page(foresight: &Foresight, c: &CAnswer, change: impl FnOnce(&mut CPage)) -> Verdict {
+    wrong(foresight, c, |c| {
+        if let Some(page) = &mut c.page {
+            change(page);
+        }
+    })
+}
+
+/// Exits of which C has reached the page.
+fn each_with_page(count: u32, mut check: impl FnMut(&Foresight, &CAnswer, &CPage)) {
+    each(count, |case| {
+        let (foresight, c) = judged(case);
+        if let Some(page) = &c.page {
+            check(&foresight, &c, page);
+        }
+    });
+}
+
 #[test]
 fn a_wrong_answer_of_c_has_no_name() {
     let mut count = 0;
@@ -167,34 +186,22 @@ fn a_wrong_answer_of_c_has_no_name() {
 
 #[test]
 fn a_request_that_changes_is_not_judged() {
-    each(300, |case| {
-        let (foresight, c) = judged(case);
-        if c.page.is_none() {
-            return;
-        }
+    each_with_page(300, |foresight, c, page| {
         for number in 0..4 {
-            let verdict = wrong(&foresight, &c, |c| {
-                if let Some(page) = &mut c.page {
-                    match number {
-                        0 => page.exit.code.0 ^= 1,
-                        1 => page.exit.info1 ^= 1,
-                        2 => page.exit.info2 ^= 1,
-                        _ => {
-                            let (low, high) = page.valid.to_words();
-                            page.valid = ValidBitmap::from_words(low ^ 1, high);
-                        }
-                    }
+            let verdict = with_page(foresight, c, |page| match number {
+                0 => page.exit.code.0 ^= 1,
+                1 => page.exit.info1 ^= 1,
+                2 => page.exit.info2 ^= 1,
+                _ => {
+                    let (low, high) = page.valid.to_words();
+                    page.valid = ValidBitmap::from_words(low ^ 1, high);
                 }
             });
             assert_eq!(verdict, Verdict::Raced);
         }
-        let exit = c.page.map(|page| page.exit);
-        if exit.is_some_and(|exit| exit.code.operands(exit.info1).contains(Field::SwScratch)) {
-            let verdict = wrong(&foresight, &c, |c| {
-                if let Some(page) = &mut c.page {
-                    page.scratch ^= 8;
-                }
-            });
+        let exit = page.exit;
+        if exit.code.operands(exit.info1).contains(Field::SwScratch) {
+            let verdict = with_page(foresight, c, |page| page.scratch ^= 8);
             assert_eq!(verdict, Verdict::Raced);
         }
     });
@@ -202,11 +209,7 @@ fn a_request_that_changes_is_not_judged() {
 
 #[test]
 fn a_reply_that_no_handler_writes_is_the_guests() {
-    each(300, |case| {
-        let (foresight, c) = judged(case);
-        if c.page.is_none() {
-            return;
-        }
+    each_with_page(300, |foresight, c, _| {
         let replies = [
             (3, 0),
             (1 << 32, 0),
@@ -217,10 +220,8 @@ fn a_reply_that_no_handler_writes_is_the_guests() {
             (2, (1 << 32) | 5),
         ];
         for (info1, info2) in replies {
-            let verdict = wrong(&foresight, &c, |c| {
-                if let Some(page) = &mut c.page {
-                    (page.info1, page.info2) = (info1, info2);
-                }
+            let verdict = with_page(foresight, c, |page| {
+                (page.info1, page.info2) = (info1, info2);
             });
             assert_eq!(verdict, Verdict::Raced, "{info1:#x} {info2:#x}");
         }
@@ -229,16 +230,12 @@ fn a_reply_that_no_handler_writes_is_the_guests() {
 
 #[test]
 fn a_page_that_c_does_not_reach_is_another_kind_of_memory() {
-    each(300, |case| {
-        let (foresight, c) = judged(case);
-        if c.page.is_none() {
-            return;
-        }
-        let unpinned = wrong(&foresight, &c, |c| {
+    each_with_page(300, |foresight, c, _| {
+        let unpinned = wrong(foresight, c, |c| {
             (c.page, c.result, c.exception) = (None, 1, None);
         });
         assert_eq!(unpinned, Verdict::AnyUserMemory);
-        let failed = wrong(&foresight, &c, |c| (c.page, c.result) = (None, -14));
+        let failed = wrong(foresight, c, |c| (c.page, c.result) = (None, -14));
         assert_eq!(failed, Verdict::Unexplained);
     });
 }

@@ -271,6 +271,11 @@ fn ask_during(
     Ok(())
 }
 
+/// Of how many CPUIDs of a VM times were taken.
+fn timed(name: &str) -> Result<u64> {
+    Ok(times(name)?.get("cpuid").copied().unwrap_or(0))
+}
+
 /// How many CPUIDs of a VM were counted, in a column of its events.
 fn cpuids(name: &str, column: &str) -> Result<u64> {
     let events = Table::read(folder(name).join("events"))?;
@@ -299,13 +304,12 @@ fn timing_to_and_fro() -> Result<Vec<String>> {
     for (mode, column) in [("answer", "rust"), ("observe", "c")] {
         check.about(mode);
         handler::set_mode(mode)?;
-        let took = || anyhow::Ok(times(&name)?.get("cpuid").copied().unwrap_or(0));
-        let (counted, taken) = (cpuids(&name, column)?, took()?);
+        let (counted, taken) = (cpuids(&name, column)?, timed(&name)?);
         ask_during(&mut check, &mut vm, || {
             handler::set_timing("1")?;
             handler::set_timing("0")
         })?;
-        let (counted, taken) = (cpuids(&name, column)? - counted, took()? - taken);
+        let (counted, taken) = (cpuids(&name, column)? - counted, timed(&name)? - taken);
         check.that("no exit twice", counted <= ASKED);
         check.that("no time of an exit that is not counted", taken <= counted);
     }
@@ -337,7 +341,7 @@ fn timing() -> Result<Vec<String>> {
     for mode in ["answer", "observe"] {
         check.about(mode);
         handler::set_mode(mode)?;
-        let before = times(&name)?.get("cpuid").copied().unwrap_or(0);
+        let before = timed(&name)?;
         let mut take = |timing: &str, count: usize| {
             handler::set_timing(timing)?;
             vm.take_all(&vec![Attempt::page(&cpuid()); count]).map(drop)
@@ -345,14 +349,16 @@ fn timing() -> Result<Vec<String>> {
         take("0", 3)?;
         take("1", 20)?;
         take("0", 3)?;
-        let after = times(&name)?.get("cpuid").copied().unwrap_or(0);
+        let after = timed(&name)?;
         // One that moves to another CPU meanwhile may be left out.
         check.that("some, and no more", (15..=20).contains(&(after - before)));
     }
     handler::set_mode("answer")?;
-    let events = Table::read(folder(&name).join("events"))?;
-    let counted = events.numbers("rust")?.get("cpuid").copied();
-    check.same("each is counted as an exit, too", counted, Some(26));
+    check.same(
+        "each is counted as an exit, too",
+        cpuids(&name, "rust")?,
+        26,
+    );
     let of_vm: u64 = times(&name)?.values().sum();
     drop(vm);
     let gone = wait_for(PATIENCE, || !folder(&name).exists());
