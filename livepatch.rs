@@ -20,7 +20,12 @@ use crate::kvm::{
     bindings::{self, klp_func, klp_object, klp_patch},
     differences, identity, imports,
 };
-use core::{cell::UnsafeCell, ffi::CStr, mem};
+use core::{
+    cell::UnsafeCell,
+    ffi::CStr,
+    mem,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 use kernel::{
     error::to_result,
     ffi::{c_int, c_void},
@@ -100,6 +105,7 @@ unsafe extern "C" fn pre_patch(object: *mut klp_object) -> c_int {
 ///
 /// Called by the livepatch core, after [`pre_patch`].
 unsafe extern "C" fn post_patch(_: *mut klp_object) {
+    WAS_ENABLED.store(true, Relaxed);
     match handover::begin() {
         Ok(()) => news::taken_over(),
         Err(error) => pr_err!(
@@ -191,10 +197,15 @@ static PATCH: Shared<klp_patch> = Shared(UnsafeCell::new({
     patch
 }));
 
+/// Whether the patch has been enabled to the end. The core says `enabled` at some time after [`pre_patch`], and drops no
+/// patch for a cumulative one before [`post_patch`].
+static WAS_ENABLED: AtomicBool = AtomicBool::new(false);
+
 /// Whether the livepatch core has disabled the patch, or dropped it for a cumulative one.
 fn is_forgotten() -> bool {
     // SAFETY: The core sets the field, which is as large as a byte, under its own lock; a stale value is as good.
-    !unsafe { (&raw const (*PATCH.0.get()).enabled).read_volatile() }
+    let is_enabled = unsafe { (&raw const (*PATCH.0.get()).enabled).read_volatile() };
+    WAS_ENABLED.load(Relaxed) && !is_enabled
 }
 
 /// This module, once the patch is about to be enabled.

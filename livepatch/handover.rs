@@ -268,7 +268,6 @@ pub(super) fn begin() -> Result {
     let mut state = LOCK.lock();
     let result = state.takeover.begin(&mut Host);
     state.say_if_stuck();
-    // Not at once: the livepatch core says that the patch is enabled when this has returned.
     state.look_later();
     result
 }
