@@ -37,21 +37,28 @@ impl KvmVcpu {
 
     /// The vCPUs of the VM, this one among them. C: `kvm_for_each_vcpu()`.
     pub(super) fn all_vcpus(&self) -> impl Iterator<Item = OtherVcpu<'_>> {
-        (0..self.online_vcpus()).filter_map(|index| {
-            // SAFETY: By the invariant; the array takes care of concurrent changes itself.
-            let vcpu =
-                unsafe { xa_load((&raw mut (*self.kvm()).vcpu_array).cast(), index as c_ulong) };
-            // INVARIANT: It is one of this VM's; a vCPU is the first member of a `vcpu_svm`.
-            Some(OtherVcpu {
-                svm: NonNull::new(vcpu.cast())?,
-                _vm: PhantomData,
-            })
+        (0..self.online_vcpus()).filter_map(|index| self.vcpu_at(index))
+    }
+
+    /// The vCPU that was created at a place in the order of all. C: `kvm_get_vcpu()`.
+    fn vcpu_at(&self, index: u32) -> Option<OtherVcpu<'_>> {
+        if index >= self.online_vcpus() {
+            return None;
+        }
+        // SAFETY: By the invariant; the array takes care of concurrent changes itself.
+        let vcpu = unsafe { xa_load((&raw mut (*self.kvm()).vcpu_array).cast(), index as c_ulong) };
+        // INVARIANT: It is one of this VM's; a vCPU is the first member of a `vcpu_svm`.
+        Some(OtherVcpu {
+            svm: NonNull::new(vcpu.cast())?,
+            _vm: PhantomData,
         })
     }
 
-    /// The vCPU with an APIC ID, which is its number. C: `kvm_get_vcpu_by_id()`.
+    /// The vCPU with an APIC ID, which is its number; mostly at the place of that number. C: `kvm_get_vcpu_by_id()`.
     pub(super) fn vcpu_by_apic_id(&self, apic_id: u32) -> Option<OtherVcpu<'_>> {
-        self.all_vcpus().find(|vcpu| vcpu.apic_id() == apic_id)
+        self.vcpu_at(apic_id)
+            .filter(|vcpu| vcpu.apic_id() == apic_id)
+            .or_else(|| self.all_vcpus().find(|vcpu| vcpu.apic_id() == apic_id))
     }
 }
 
