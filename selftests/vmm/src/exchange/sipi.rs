@@ -24,7 +24,7 @@ pub const INIT: u32 = 0x4500;
 pub const SIPI: u32 = 0x4608;
 
 /// Longest that a vCPU may take to do what it must.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a vCPU that announced its hold may take to be in it.
 pub const SETTLE: Duration = Duration::from_millis(30);
 
