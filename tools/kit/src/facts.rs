@@ -79,6 +79,13 @@ impl Facts {
     pub fn has_sev_es(&self) -> bool {
         self.kvm_amd.iter().any(|parameter| parameter == "sev_es=Y")
     }
+
+    /// The first thing that `ghcb-check` finds bad, if any.
+    pub fn complaint(&self) -> Option<&str> {
+        let checks = self.check.get("checks")?.as_array()?;
+        let bad = checks.iter().find(|check| check["state"] == "bad")?;
+        bad["found"].as_str()
+    }
 }
 
 /// EAX to EDX of a CPUID function; zeros where there is none.

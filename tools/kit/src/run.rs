@@ -121,7 +121,10 @@ impl Tour {
     fn begin(arguments: &Arguments, kit: Folder) -> Result<Self> {
         let facts = Facts::of_this_host(&kit);
         if !facts.has_sev_es() && !facts.has_snp() {
-            bail!("this host runs no SEV-ES guests: kvm_amd is not loaded, or says sev_es=N; bin/ghcb-check says why");
+            let why = facts
+                .complaint()
+                .unwrap_or("kvm_amd is not loaded, or says sev_es=N");
+            bail!("this host runs no SEV-ES guests: {why} (bin/ghcb-check says what to do)");
         }
         let modules = kit.modules(&facts.kernel)?;
         let others = facts::other_vms();

@@ -16,9 +16,17 @@ const SEV_SNP: u32 = 1 << 4;
 /// CPUID function 7, EBX: SMAP.
 const SMAP: u32 = 1 << 20;
 
+/// CPUID function of SVM's features, EDX of it: decode assists.
+const SVM_FEATURES: u32 = 0x8000_000a;
+const DECODE_ASSISTS: u32 = 1 << 7;
+
 pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
     let host = subject.host;
-    let (Some(memory), Some(features)) = (host.cpuid(ENCRYPTED_MEMORY), host.cpuid(7)) else {
+    let (Some(memory), Some(features), Some(svm)) = (
+        host.cpuid(ENCRYPTED_MEMORY),
+        host.cpuid(7),
+        host.cpuid(SVM_FEATURES),
+    ) else {
         return vec![Check::unknown(
             "processor",
             "what CPUID says was not saved",
@@ -37,6 +45,14 @@ pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
             "processor",
             sentences::NO_SMAP,
             "do not hide SMAP from this host",
+        )];
+    }
+    // C: `sev_hardware_setup()`.
+    if svm.edx & DECODE_ASSISTS == 0 {
+        return vec![Check::bad(
+            "processor",
+            "this processor has no decode assists, without which kvm_amd does no SEV",
+            "do not hide decode assists from this host",
         )];
     }
     let info = host.text("/proc/cpuinfo").unwrap_or_default();

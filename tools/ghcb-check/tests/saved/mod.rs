@@ -106,6 +106,7 @@ impl Saved {
             "cpuid",
             &format!(
                 "CPU:\n   0x00000007 0x00: eax=0x00000000 ebx=0x00100000 ecx=0x00000000 edx=0x00000000\n   \
+                 0x8000000a 0x00: eax=0x00000001 ebx=0x00008000 ecx=0x00000000 edx=0x119b9cff\n   \
                  0x8000001f 0x00: eax={kinds:#010x} ebx=0x00004173 ecx=0x000001fd edx={lowest:#010x}\n"
             ),
         );
