@@ -21,7 +21,7 @@ sid)
 	;;
 clang)
 	suite=trixie
-	packages+=(gcc-14 clang-19 lld-19 llvm-19)
+	packages+=(gcc-14 clang-19 lld-19 llvm-19 libdw-dev)
 	;;
 *) die "there are no compilers ${dir##*/compilers-}." ;;
 esac

@@ -53,7 +53,11 @@ make -s -C "$tree/source" O="$PWD/config" ARCH=x86 LLVM=-19 KCONFIG_ALLCONFIG="$
 # What was asked for and is not there would find nothing.
 missing=$(grep -hE '^CONFIG_[A-Z0-9_]+=' /checkout/scripts/debug/*.config | grep -vxFf config/.config || true)
 [ -z "$missing" ] || die "the debugging kernel's configuration does not take $(paste -s -d ' ' <<<"$missing")."
-cmp -s config/.config "$tree/build/.config" || cp config/.config "$tree/build/.config"
+# The versions of Rust's symbols come with its objects, which are not made anew for another way to make them.
+if ! cmp -s config/.config "$tree/build/.config"; then
+	cp config/.config "$tree/build/.config"
+	rm -f "$tree/build/rust/"*.o
+fi
 rm -r config all.config
 
 ./make -s olddefconfig
