@@ -221,9 +221,12 @@ fn read(page: &OwnPage, event: &Event, tag: u64) -> Found {
 fn judge(page: &OwnPage, event: &Event) -> Found {
     let valid = ValidBitmap::load(page);
     let infos = (Field::SwExitInfo1.load(page), Field::SwExitInfo2.load(page));
-    // The marks of a request go as soon as it is read.
-    let is_taken = valid == ValidBitmap::EMPTY;
-    if (is_taken || valid.contains(Field::SwExitCode)) && infos == event.infos {
+    // The marks of a request go as soon as it is read, those of a reply come last: one of which a part was written has none.
+    let is_begun = |info, of_request| info == of_request || info == 0;
+    let is_taken = valid == ValidBitmap::EMPTY
+        && is_begun(infos.0, event.infos.0)
+        && is_begun(infos.1, event.infos.1);
+    if is_taken || valid.contains(Field::SwExitCode) && infos == event.infos {
         return Found::Request;
     }
     for (what, got) in [("SW_EXITINFO1", infos.0), ("SW_EXITINFO2", infos.1)] {
