@@ -344,14 +344,7 @@ fn refusals(report: &mut Report, module: &Path) {
     report.test("a module for another kernel is refused", || {
         handler::remove()?;
         let mut image = fs::read(module).context("read the module")?;
-        let word = b"vermagic=";
-        let at = image
-            .windows(word.len())
-            .position(|window| window == word)
-            .context("the module has no vermagic")?;
-        // The kernel's first digit.
-        let digit = image.get_mut(at + word.len()).context("no version")?;
-        *digit ^= 1;
+        estrange(&mut image)?;
         let path = std::env::temp_dir().join(format!("ghcb_rs-{}.ko", std::process::id()));
         fs::write(&path, &image).with_context(|| path.display().to_string())?;
         let inserted = handler::insert(&path);
@@ -361,4 +354,33 @@ fn refusals(report: &mut Report, module: &Path) {
         handler::insert(module)?;
         Ok(Vec::new())
     });
+}
+
+/// Make of the module one for another kernel, by the kernel's version and by its build ID: one whose symbols have versions does
+/// not look at its own.
+fn estrange(image: &mut [u8]) -> Result<()> {
+    let version = value(image, b"\0vermagic=")?;
+    image[version] ^= 1;
+    let digits = value(image, b"\0vmlinux_build_id=")?;
+    let digits = image
+        .get(digits..)
+        .and_then(|rest| rest.first_chunk::<16>());
+    let digits = std::str::from_utf8(digits.context("no build ID")?)?;
+    // As the module compares it: a word at a time.
+    let id = u64::from_str_radix(digits, 16)?.to_be_bytes();
+    let places: Vec<_> = (0..image.len())
+        .filter(|at| image[*at..].starts_with(&id))
+        .collect();
+    ensure!(!places.is_empty(), "the module does not have its build ID");
+    for at in places {
+        image[at] ^= 1;
+    }
+    Ok(())
+}
+
+/// Where in the module a value of its information begins.
+fn value(image: &[u8], name: &[u8]) -> Result<usize> {
+    let at = image.windows(name.len()).position(|window| window == name);
+    let name = String::from_utf8_lossy(name);
+    Ok(at.with_context(|| format!("the module has no {name}"))? + name.len())
 }
