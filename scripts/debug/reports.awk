@@ -25,8 +25,6 @@ END { settle() }
 /(^|[^A-Z])BUG: |^BUG [a-z]|^WARNING: |UBSAN: |CFI failure at|ODEBUG: |Oops|general protection fault|Kernel panic|kernel BUG at/ ||
 /INFO: task .*blocked|rcu: .*(stall|detected)|unreferenced object|list_(add|del) corruption|bad: scheduling|rust_kernel: .*panic/ {
 	settle()
-	# What the livepatch core says of its own function, where ftrace was shut down on purpose.
-	if (test == "stays_when_ftrace_is_gone" && /kernel\/livepatch\/patch\.c/) next
 	report = test ": " $0
 	for (line in caller)
 		if (index($0, line)) what = line

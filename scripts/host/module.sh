@@ -97,7 +97,7 @@ dead_ftrace() {
 
 # The same under the module: functions cannot be given back, so it stays, says so once, and answers. The livepatch core
 # warns of its own function, which it cannot give back either. What comes after this is a new host.
-dead_ftrace_under_module() {
+stays_when_ftrace_is_gone() {
 	local stays='ftrace has shut itself down and does not give functions of kvm_amd back'
 	clean && load_kvm && enable && insmod dead_ftrace.ko && answered_in_rust smoke && dmesg -C || return
 	echo 0 >"$patch/enabled"
