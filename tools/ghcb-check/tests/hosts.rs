@@ -72,14 +72,7 @@ const LACKS: &[Lack] = &[
         state: "bad",
         found: "this processor has no decode assists",
         advice: "do not hide decode assists",
-        damage: |host| {
-            host.write(
-                "cpuid",
-                "   0x00000007 0x00: eax=0x00000000 ebx=0x00100000 ecx=0x00000000 edx=0x00000000\n   \
-                 0x8000000a 0x00: eax=0x00000001 ebx=0x00008000 ecx=0x00000000 edx=0x119b9c7f\n   \
-                 0x8000001f 0x00: eax=0x0000001a ebx=0x00000000 ecx=0x00000000 edx=0x00000064\n",
-            );
-        },
+        damage: |host| host.replace("cpuid", "edx=0x119b9cff", "edx=0x119b9c7f"),
     },
     Lack {
         name: "processor",

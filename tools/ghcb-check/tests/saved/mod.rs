@@ -122,10 +122,14 @@ impl Saved {
 
     /// Turns an option of the kernel's configuration into another line.
     pub fn option(&self, from: &str, to: &str) {
-        let path = format!("boot/config-{RELEASE}");
-        let text = fs::read_to_string(self.path().join(&path)).expect("a configuration");
+        self.replace(&format!("boot/config-{RELEASE}"), from, to);
+    }
+
+    /// Puts other text into a file, in place of some that it has.
+    pub fn replace(&self, path: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path().join(path)).expect("a file");
         assert!(text.contains(from), "{from}");
-        self.write(&path, &text.replace(from, to));
+        self.write(path, &text.replace(from, to));
     }
 
     /// Where the module is.
