@@ -40,7 +40,10 @@ pub enum Need {
     Nothing,
     Swap,
     TwoNodes,
+    /// Those of hugetlbfs.
     HugePages,
+    /// Those that the kernel makes of small ones.
+    TransparentHugePages,
 }
 
 /// A page of the VMM, and where the guest has it.
@@ -88,7 +91,7 @@ impl Change {
 }
 
 use After::{Contents, Zeros};
-use Need::{HugePages, Nothing, Swap, TwoNodes};
+use Need::{HugePages, Nothing, Swap, TransparentHugePages, TwoNodes};
 
 /// All of them.
 pub static CHANGES: [Change; 19] = [
@@ -130,7 +133,7 @@ pub static CHANGES: [Change; 19] = [
     }),
     Change::new(
         "collapsed into a huge page",
-        Nothing,
+        TransparentHugePages,
         Contents,
         large,
         |at| {
@@ -144,12 +147,24 @@ pub static CHANGES: [Change; 19] = [
             done()
         },
     ),
-    Change::new("split out of a huge page", Nothing, Contents, huge, |at| {
-        let half = LARGE / 2;
-        at.memory.advise_part(libc::MADV_DONTNEED, half, half)?;
-        done()
-    }),
-    Change::new("a huge page, dropped", Nothing, Zeros, huge, drop_it),
+    Change::new(
+        "split out of a huge page",
+        TransparentHugePages,
+        Contents,
+        huge,
+        |at| {
+            let half = LARGE / 2;
+            at.memory.advise_part(libc::MADV_DONTNEED, half, half)?;
+            done()
+        },
+    ),
+    Change::new(
+        "a huge page, dropped",
+        TransparentHugePages,
+        Zeros,
+        huge,
+        drop_it,
+    ),
     Change::new(
         "a page of hugetlbfs",
         HugePages,

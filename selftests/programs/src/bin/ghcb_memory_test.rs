@@ -11,6 +11,7 @@ use mailbox::device::PORT;
 use mailbox::{device, map};
 use std::cell::Cell;
 use std::process::ExitCode as Status;
+use vmm::backing::huge_page;
 use vmm::backing::memory::Memory;
 use vmm::backing::{self, After, Change, Need, Place, CHANGES, PAGE, SLOT};
 use vmm::exchange::exit::Exit;
@@ -35,6 +36,8 @@ fn main() -> Status {
                     Need::Nothing => None,
                     Need::Swap => swap.as_ref().err().map(|error| format!("{error:#}")),
                     Need::HugePages => pages.as_ref().err().map(|error| format!("{error:#}")),
+                    Need::TransparentHugePages if huge_page::known() => None,
+                    Need::TransparentHugePages => Some(huge_page::NONE.into()),
                     Need::TwoNodes if settings::has_two_nodes() => None,
                     Need::TwoNodes => Some("the host has one node".into()),
                 };

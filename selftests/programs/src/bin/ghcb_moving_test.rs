@@ -6,6 +6,7 @@ use clap::Parser;
 use mailbox::map;
 use std::process::ExitCode as Status;
 use vmm::backing::child::Child;
+use vmm::backing::huge_page;
 use vmm::backing::memory::{self, Memory, LARGE, LOG_WRITTEN};
 use vmm::backing::{huge, page, two_pages, COLLAPSE, PAGE, SLOT};
 use vmm::judge::check::Check;
@@ -134,6 +135,25 @@ impl Tests<'_> {
     }
 
     fn large_pages(&mut self) {
+        if huge_page::known() {
+            self.transparent_huge_pages();
+        } else {
+            self.report.skip("huge pages", huge_page::NONE);
+        }
+        match Setting::set("/proc/sys/vm/nr_hugepages", "4") {
+            Ok(_pages) => self.test(
+                "a page of hugetlbfs, dropped",
+                Memory::hugetlb,
+                Harm::Lost,
+                |memory, _| good(memory.advise(libc::MADV_DONTNEED)),
+            ),
+            Err(error) => self
+                .report
+                .skip("a page of hugetlbfs", &format!("{error:#}")),
+        }
+    }
+
+    fn transparent_huge_pages(&mut self) {
         self.test(
             "collapsed into a huge page, and split",
             huge,
@@ -148,17 +168,6 @@ impl Tests<'_> {
             memory.advise(libc::MADV_HUGEPAGE)?;
             good(memory.advise(libc::MADV_DONTNEED))
         });
-        match Setting::set("/proc/sys/vm/nr_hugepages", "4") {
-            Ok(_pages) => self.test(
-                "a page of hugetlbfs, dropped",
-                Memory::hugetlb,
-                Harm::Lost,
-                |memory, _| good(memory.advise(libc::MADV_DONTNEED)),
-            ),
-            Err(error) => self
-                .report
-                .skip("a page of hugetlbfs", &format!("{error:#}")),
-        }
     }
 
     /// `change`, as often as is asked for.

@@ -148,11 +148,13 @@ fn machine(handler: Handler, hostile: &mut Hostile, count: u64, tally: &mut Tall
     let [boss, other, ..] = vcpus else {
         bail!("not two vCPUs");
     };
-    if huge_page::known() && tally.machines % 2 == 0 {
-        huge_page::collapse(memory)?;
-        tally.huge += u64::from(huge_page::huge(memory)? > 0);
-    } else {
-        huge_page::split(memory)?;
+    if huge_page::known() {
+        if tally.machines % 2 == 0 {
+            huge_page::collapse(memory)?;
+            tally.huge += u64::from(huge_page::huge(memory)? > 0);
+        } else {
+            huge_page::split(memory)?;
+        }
     }
     let mail = |offset: usize| map::MAILBOXES + PAGE + offset as u64;
     let result = thread::scope(|scope| {

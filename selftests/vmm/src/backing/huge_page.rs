@@ -15,7 +15,10 @@ const _: () = assert!(map::SHARED % HUGE == 0 && map::PAGES < map::SHARED + HUGE
 const SPARE: u64 = map::STEPS + 0x9_0000;
 const _: () = assert!(SPARE + PAGE <= map::PAGES);
 
-/// Whether the kernel has huge pages for anonymous memory.
+/// Why a test that wants one is left out.
+pub const NONE: &str = "the kernel makes no huge pages";
+
+/// Whether the kernel makes huge pages of anonymous memory. One with PREEMPT_RT does not.
 pub fn known() -> bool {
     fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap_or(false)
 }
