@@ -15,8 +15,9 @@ number=0
 # shellcheck disable=SC2034
 failed=0
 
-# plan COUNT: how many tests there will be.
+# plan COUNT: how many tests there will be. What the kernel has lost before them is not theirs.
 plan() {
+	[ "${#of_debugging[@]}" -eq 0 ] || { scan_for_leaks && echo clear >"$leaks"; }
 	echo "KTAP version 1"
 	echo "1..$1"
 }
@@ -69,15 +70,17 @@ of_debugging=()
 # shellcheck disable=SC2034
 [ ! -f /payload/reports.awk ] || of_debugging=(nothing_has_leaked locks_are_watched_to_the_end)
 
-# Two scans: an object is reported when it was without a reference in both.
-nothing_has_leaked() {
-	local leaks=/sys/kernel/debug/kmemleak
+leaks=/sys/kernel/debug/kmemleak
+
+# scan_for_leaks: twice, since an object is reported when it was without a reference in both.
+scan_for_leaks() {
 	for _ in 1 2; do
 		echo scan >"$leaks" || return
 		sleep 6
 	done
-	! grep . "$leaks"
 }
+
+nothing_has_leaked() { scan_for_leaks && ! grep . "$leaks"; }
 
 # Lockdep goes silent after a report, and when it has no room left.
 locks_are_watched_to_the_end() { grep -E '^ *debug_locks: +1$' /proc/lockdep_stats; }

@@ -214,13 +214,14 @@ pub fn run(options: &Options, tests: impl FnOnce(&mut Report) -> Result<()>) -> 
                 Ok(check.done())
             });
         }
-        report.problems(
-            "host: no warning or fault in the kernel's log",
-            &host::faults(&log.lines()?)
-                .into_iter()
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
+        let name = "host: no warning or fault in the kernel's log";
+        if host::log_is_judged() {
+            report.skip(name, "judged by who runs this");
+        } else {
+            let lines = log.lines()?;
+            let faults: Vec<_> = host::faults(&lines).into_iter().cloned().collect();
+            report.problems(name, &faults);
+        }
         Ok(())
     });
     if options.handler == Choice::Observe || before != handler::current() {
