@@ -78,7 +78,7 @@ fn tracers(report: &mut Report, module: &Path) {
             let (mut check, tracing) = (Check::new(), Tracing::new()?);
             both(after, module, || tracing.graph(&OF_EACH_EXIT))?;
             guest(&mut check, Handler::Rust)?;
-            let calls = tracing.take(" sev_handle_vmgexit")?;
+            let calls = tracing.take_calls(HANDLER)?;
             check.same("calls traced", calls, vmgexits());
             Ok(check.done())
         });

@@ -63,15 +63,30 @@ impl Tracing {
 
     /// Lines of the buffer that hold `text`; the buffer is empty afterwards.
     pub fn take(&self, text: &str) -> Result<usize> {
+        let trace = self.take_all()?;
+        Ok(trace.lines().filter(|line| line.contains(text)).count())
+    }
+
+    /// Calls of `function` in the graph; the buffer is empty afterwards. Where a call ends on another CPU, its closing brace
+    /// names the function as well.
+    pub fn take_calls(&self, function: &str) -> Result<usize> {
+        let trace = self.take_all()?;
+        let is_call = |line: &&str| {
+            let call = line.split_once('|').map(|(_, call)| call.trim_start());
+            call.is_some_and(|call| call.starts_with(function))
+        };
+        Ok(trace.lines().filter(is_call).count())
+    }
+
+    fn take_all(&self) -> Result<String> {
         let trace = fs::read_to_string(self.path("trace")).context("the trace")?;
         self.write("trace", "")?;
-        Ok(trace.lines().filter(|line| line.contains(text)).count())
+        Ok(trace)
     }
 
     /// How often each event of [`Tracing::probe`] came; the buffer is empty afterwards.
     pub fn take_events(&self) -> Result<Vec<(String, usize)>> {
-        let trace = fs::read_to_string(self.path("trace")).context("the trace")?;
-        self.write("trace", "")?;
+        let trace = self.take_all()?;
         let count = |name: &String| {
             let text = format!(" {name}: ");
             trace.lines().filter(|line| line.contains(&text)).count()
