@@ -27,7 +27,7 @@ SLOT(ftrace_enabled);
 extern void (*the_ftrace_kill)(void);
 extern int *the_ftrace_disabled, *the_ftrace_enabled;
 
-/* The type that kCFI looks for in front of the function is not always there: nothing in the kernel calls it by its address. */
+/* kCFI does not take ftrace_kill() for a function of this type. */
 static int __init __nocfi dead_ftrace_init(void)
 {
 	the_ftrace_kill();

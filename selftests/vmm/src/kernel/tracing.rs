@@ -67,8 +67,8 @@ impl Tracing {
         Ok(trace.lines().filter(|line| line.contains(text)).count())
     }
 
-    /// Calls of `function` in the graph; the buffer is empty afterwards. Where a call ends on another CPU, its closing brace
-    /// names the function as well.
+    /// Calls of `function` in the graph; the buffer is empty afterwards. The closing brace of a call may name its function as
+    /// well (`print_graph_return()` in kernel/trace/trace_functions_graph.c).
     pub fn take_calls(&self, function: &str) -> Result<usize> {
         let trace = self.take_all()?;
         let is_call = |line: &&str| {
