@@ -287,9 +287,7 @@ fn conclude(
         "each VMGEXIT brings what it may, and each guest lives until it asks for its end",
         &problems,
     );
-    if host::log_is_judged() {
-        report.skip("no flood of messages", "the log is judged by who runs this");
-    } else if report.handler() == Handler::Rust {
+    if report.handler() == Handler::Rust {
         let allowed = 100.0 + LINES * seconds;
         let flood = (tally.lines as f32 > allowed)
             .then(|| format!("{} lines in {seconds:.0} seconds", tally.lines));
